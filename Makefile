@@ -1,0 +1,50 @@
+# Lungline's few commands. `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The first Python on the path that is new enough; set PYTHON to choose another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+# A uv of one's own is used where there is one; else uv is installed into the environment as a package.
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+
+.PHONY: help setup quickstart test check unit bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Lungline needs Python 3.11, 3.12 or 3.13, and none was found. Set PYTHON=/path/to/python3."; exit 5; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.runtime: uv.lock pyproject.toml | $(BIN)/python
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --frozen --inexact --no-dev --quiet
+	@touch $@
+
+$(BIN)/.development: $(BIN)/.runtime
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --frozen --inexact --quiet
+	@touch $@
+
+setup: $(BIN)/.runtime ## create .venv and install from the lock file
+
+quickstart: setup ## draw phantom X-rays, train two networks on them, print leaderboard and report
+	$(BIN)/lungline train quickstart
+
+test: $(BIN)/.development ## install what tests need and run every check and test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+unit: $(BIN)/.development ## the fast tests only: no ZenML, no browser
+	$(BIN)/pytest tests/unit -n 2
+
+bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios against the usual way
+	$(BIN)/python -m tests.bench
+
+clean: ## remove the environment and everything written by runs in this folder
+	rm -rf $(VENV) .lungline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Everything true about images and labels before a tensor meets a network."""

@@ -1,0 +1,246 @@
+"""Finding the same picture twice: cheap fingerprints propose pairs, aligned correlation of the pictures decides.
+
+Chest radiographs resemble each other, so no fingerprint alone can tell a copy from another patient. And copies are
+cropped, padded and stretched (collections cut off burnt-in text), which changes up to half the bits of a
+perceptual hash. So there are two fingerprints, one that endures blur and one that endures cropping, and the
+pictures of a proposed pair are laid over each other, shift and scale of either axis free, before they are compared.
+Rotation and mirroring are not searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+_SIDE, _COARSE_SIDE = 64, 32
+_STEPS, _COARSE_STEPS = 4, 6
+# Structure broader than this Gaussian standard deviation, in pixels, is what all chests share; it is subtracted.
+_BLUR = 4.0
+_MOST_SCALING, _MOST_SHIFT = 1.3, 0.3  # shift in halves of the side
+_LEAST_OVERLAP = 0.6
+# True copies lose at most this much correlation on the coarse grid against the fine one (measured: 0.022).
+_COARSE_SLACK = 0.05
+_BANDS = 10
+_BAND_RANGE = (1.5, 28.0)  # cycles per picture
+_AT_ONCE = 256
+_CELLS_AT_ONCE = 2**22
+
+
+def find_near_duplicates(
+    hashes: Sequence[str],
+    images: NDArray[np.uint8],
+    *,
+    max_hash_distance: int,
+    min_spectrum_similarity: float,
+    min_correlation: float,
+) -> pd.DataFrame:
+    """All pairs that show the same picture.
+
+    hashes: N perceptual hashes of 64 hex digits. images: (N, H, W) uint8, may be a memory map. A pair is proposed
+    where at most max_hash_distance of 256 bits differ or the spectra are at least min_spectrum_similarity alike
+    (cosine), and confirmed where the aligned pictures correlate with at least min_correlation.
+
+    Returns first, second (int64 positions, first < second), hash_distance (bits) and correlation, one row per
+    pair, sorted by position. Every pair is looked at: time grows with N squared, memory by some 5 KiB per image.
+    """
+    words = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(-1, 4)
+    thumbnails = _thumbnails(images)
+    proposed = np.concatenate(
+        [
+            _pairs_by_hash(words, max_hash_distance),
+            _pairs_by_spectrum(_spectra(thumbnails), min_spectrum_similarity),
+        ]
+    )
+    proposed = np.unique(proposed, axis=0)
+    correlation = np.zeros(len(proposed))
+    for start in range(0, len(proposed), _AT_ONCE):
+        first, second = proposed[start : start + _AT_ONCE].T
+        correlation[start : start + _AT_ONCE] = _aligned_correlation(
+            thumbnails[first], thumbnails[second], min_correlation - _COARSE_SLACK
+        )
+    confirmed = correlation >= min_correlation
+    first, second = proposed[confirmed].T
+    return pd.DataFrame(
+        {
+            "first": first,
+            "second": second,
+            "hash_distance": np.bitwise_count(words[first] ^ words[second]).sum(axis=1, dtype=np.int64),
+            "correlation": correlation[confirmed],
+        }
+    )
+
+
+def _pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.int64]:
+    """All pairs (M, 2) whose 4 × 64 bits differ in at most max_distance bits."""
+    found = [np.zeros((0, 2), np.int64)]
+    step = max(1, _CELLS_AT_ONCE // max(1, len(words)))
+    for start in range(0, len(words), step):
+        distance = np.zeros((min(step, len(words) - start), len(words) - start), np.uint16)
+        for block, others in zip(words[start : start + step].T, words[start:].T, strict=True):
+            distance += np.bitwise_count(block[:, None] ^ others)
+        found.append(_upper(distance <= max_distance) + start)
+    return np.concatenate(found)
+
+
+def _pairs_by_spectrum(spectra: Floats, min_similarity: float) -> NDArray[np.int64]:
+    """All pairs (M, 2) of unit vectors with at least this cosine."""
+    found = [np.zeros((0, 2), np.int64)]
+    step = max(1, _CELLS_AT_ONCE // max(1, len(spectra)))
+    for start in range(0, len(spectra), step):
+        found.append(_upper(spectra[start : start + step] @ spectra[start:].T >= min_similarity) + start)
+    return np.concatenate(found)
+
+
+def _upper(near: NDArray[np.bool_]) -> NDArray[np.int64]:
+    pairs = np.argwhere(near)
+    return pairs[pairs[:, 1] > pairs[:, 0]]
+
+
+def _spectra(thumbnails: NDArray[np.uint8]) -> Floats:
+    """Unit vectors (N, 242) that hardly change under shift, crop and contrast.
+
+    The magnitude of the Fourier transform ignores shift; averaging it in bands of constant width in log frequency,
+    along either axis, absorbs some scaling (the thought of Fourier-Mellin registration: Reddy & Chatterji 1996).
+    """
+    filters = _bands()
+    window = np.hanning(_SIDE).astype(np.float32)
+    blur = _blurring(_SIDE)
+    spectra = np.zeros((len(thumbnails), 2 * len(filters) ** 2), np.float32)
+    for start in range(0, len(thumbnails), _AT_ONCE):
+        detail = _detail(thumbnails[start : start + _AT_ONCE].astype(np.float32))
+        local_contrast = np.sqrt((blur @ detail**2 @ blur.T).clip(0))
+        windowed = detail / (local_contrast + 2) * window[:, None] * window
+        magnitude = np.abs(np.fft.rfft2(windowed)).astype(np.float32)
+        # Rows 0 … 32 are the frequencies of one diagonal direction, rows 0, 63 … 32 those of the other.
+        falling = magnitude[:, : _SIDE // 2 + 1]
+        rising = magnitude[:, -np.arange(_SIDE // 2 + 1)]
+        bands = np.log(0.5 + np.stack([filters @ falling @ filters.T, filters @ rising @ filters.T], axis=1))
+        vectors = bands.reshape(len(bands), -1)
+        vectors -= vectors.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6)
+        spectra[start : start + len(vectors)] = vectors / lengths
+    return spectra
+
+
+def _bands() -> Floats:
+    """(11, 33) averaging filters over the frequencies 0 … 32: the lowest two, then triangles in log frequency."""
+    frequency = np.arange(_SIDE // 2 + 1)
+    corners = np.geomspace(*_BAND_RANGE, _BANDS + 2)
+    filters = [(frequency < 2).astype(np.float64)]
+    for low, peak, high in zip(corners, corners[1:], corners[2:], strict=False):
+        triangle = np.minimum((frequency - low) / (peak - low), (high - frequency) / (high - peak)).clip(0)
+        filters.append(triangle if triangle.any() else (frequency == round(peak)).astype(np.float64))
+    averaging: Floats = np.stack([weights / weights.sum() for weights in filters]).astype(np.float32)
+    return averaging
+
+
+def _aligned_correlation(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], coarse_minimum: float
+) -> NDArray[np.float64]:
+    """Correlation of each pair of pictures after laying the second over the first, in [-1, 1].
+
+    first, second: (B, 64, 64). Pairs below coarse_minimum on a coarse grid keep their coarse correlation.
+    """
+    fine_first, fine_second = first.astype(np.float32), second.astype(np.float32)
+    shrink = _averaging(_SIDE, _COARSE_SIDE)
+    unmoved = np.tile(np.array([1, 0, 1, 0], np.float32), (len(first), 1))
+    coarse = _detail(shrink @ fine_first @ shrink.T), _detail(shrink @ fine_second @ shrink.T)
+    correlation, warp = _align(*coarse, unmoved, _COARSE_STEPS)
+    near = correlation >= coarse_minimum
+    if near.any():
+        correlation[near], _ = _align(_detail(fine_first[near]), _detail(fine_second[near]), warp[near], _STEPS)
+    return correlation.astype(np.float64)
+
+
+def _align(first: Floats, second: Floats, warp: Floats, steps: int) -> tuple[Floats, Floats]:
+    """The best correlation met on the way, and its warp, over a number of Gauss-Newton steps.
+
+    warp: (B, 4) = scale and shift along x, scale and shift along y: the point x of `first` is the point
+    scale · x + shift of `second`, both from -1 to 1. Inverse compositional Lucas-Kanade: Baker & Matthews (2004),
+    "Lucas-Kanade 20 Years On", section 3.2, so the derivatives are those of `first` and are taken once.
+    """
+    side = first.shape[-1]
+    grid = np.linspace(-1, 1, side, dtype=np.float32)
+    template = _standardised(first, np.ones_like(first))
+    slope_y, slope_x = np.gradient(template, 2 / (side - 1), axis=(1, 2))
+    descent = np.stack([slope_x * grid, slope_x, slope_y * grid[:, None], slope_y], axis=1)
+    descent = descent.reshape(len(first), 4, -1)
+    hessian = descent @ descent.transpose(0, 2, 1)
+    damping = 1e-3 * np.trace(hessian, axis1=1, axis2=2)[:, None, None] / 4 + 1e-6
+    solver = np.linalg.inv(hessian + damping * np.eye(4, dtype=np.float32)) @ descent
+
+    best, best_warp = np.full(len(first), -1, np.float32), warp
+    for step in range(steps + 1):
+        along_x, inside_x = _sampling(warp[:, 0:1] * grid + warp[:, 1:2])
+        along_y, inside_y = _sampling(warp[:, 2:3] * grid + warp[:, 3:4])
+        inside = inside_y[:, :, None] * inside_x[:, None, :]
+        overlap = inside.mean((1, 2))
+        moved = _standardised(along_y @ second @ along_x.transpose(0, 2, 1), inside)
+        correlation = (_standardised(first, inside) * moved).mean((1, 2)) / np.maximum(overlap, 1e-6)
+        correlation[overlap < _LEAST_OVERLAP] = -1
+        better = correlation > best
+        best = np.where(better, correlation, best)
+        best_warp = np.where(better[:, None], warp, best_warp)
+        if step < steps:
+            residual = (moved - template) * inside
+            move = (solver @ residual.reshape(len(first), -1, 1))[:, :, 0]
+            scale = (warp[:, ::2] / (1 + move[:, ::2].clip(-0.2, 0.2))).clip(1 / _MOST_SCALING, _MOST_SCALING)
+            shift = (warp[:, 1::2] - scale * move[:, 1::2]).clip(-_MOST_SHIFT, _MOST_SHIFT)
+            warp = np.stack([scale[:, 0], shift[:, 0], scale[:, 1], shift[:, 1]], axis=1)
+    return best, best_warp
+
+
+def _sampling(points: Floats) -> tuple[Floats, Floats]:
+    """Linear interpolation at `points` (B, S) as matrices (B, S, S), and 1 where a point lies inside, else 0."""
+    side = points.shape[-1]
+    position = (points + 1) * ((side - 1) / 2)
+    weights = (1 - np.abs(position[:, :, None] - np.arange(side, dtype=np.float32))).clip(0)
+    inside = (np.abs(points) <= 1 + 1e-4).astype(np.float32)
+    return weights, inside
+
+
+def _standardised(pictures: Floats, inside: Floats) -> Floats:
+    """Mean 0 and standard deviation 1 where inside is 1; 0 elsewhere."""
+    count = np.maximum(inside.sum((1, 2), keepdims=True), 1)
+    centred: Floats = (pictures - (pictures * inside).sum((1, 2), keepdims=True) / count) * inside
+    centred /= np.sqrt((centred**2).sum((1, 2), keepdims=True) / count + 1e-6)
+    return centred
+
+
+def _detail(pictures: Floats) -> Floats:
+    """The pictures less their blurred selves."""
+    blur = _blurring(pictures.shape[-1])
+    return pictures - blur @ pictures @ blur.T
+
+
+def _blurring(side: int) -> Floats:
+    """(side, side) Gaussian blur along one axis; at the borders it averages over what there is."""
+    offset = np.arange(side, dtype=np.float32)
+    weights: Floats = np.exp(-((offset[:, None] - offset) ** 2) / (2 * _BLUR**2))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, 64, 64) uint8 averages of the images."""
+    along_y, along_x = _averaging(images.shape[1], _SIDE), _averaging(images.shape[2], _SIDE)
+    thumbnails = np.zeros((len(images), _SIDE, _SIDE), np.uint8)
+    for start in range(0, len(images), _AT_ONCE):
+        block = images[start : start + _AT_ONCE].astype(np.float32)
+        thumbnails[start : start + len(block)] = np.rint(along_y @ block @ along_x.T)
+    return thumbnails
+
+
+def _averaging(source: int, target: int) -> Floats:
+    """(target, source) matrix that averages `source` pixels to `target` pixels by overlapping length."""
+    edges = np.arange(target + 1) * (source / target)
+    pixels = np.arange(source)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    averaging: Floats = (overlap.clip(0) * (target / source)).astype(np.float32)
+    return averaging

@@ -1,0 +1,64 @@
+"""Where everything the program writes lies: one folder, LUNGLINE_HOME, with a fixed place for each kind of thing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_contracts.errors import EnvironmentProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths below LUNGLINE_HOME (default ./.lungline). Nothing is created until `create` is called."""
+
+    home: Path
+
+    @classmethod
+    def current(cls) -> Workspace:
+        return cls(Path(os.environ.get("LUNGLINE_HOME", ".lungline")).expanduser().resolve())
+
+    @property
+    def mlflow(self) -> Path:
+        return self.home / "mlflow"
+
+    @property
+    def zenml(self) -> Path:
+        return self.home / "zenml"
+
+    @property
+    def stores(self) -> Path:
+        return self.home / "stores"
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+    def create(self) -> None:
+        """Make the folders. Raises EnvironmentProblem where the place cannot be written."""
+        try:
+            for folder in (self.mlflow, self.zenml, self.stores, self.runs, self.cache):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"LUNGLINE_HOME cannot be written: {self.home} ({error.strerror}).",
+                why="Runs, models and reports have nowhere to go.",
+                cure="Set LUNGLINE_HOME to a folder you may write to.",
+            ) from error
+
+
+def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
+    """Raise EnvironmentProblem unless the disk of `folder` has `needed_bytes` free (and 64 MiB to spare)."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes + (64 << 20):
+        raise EnvironmentProblem(
+            f"{purpose} needs {needed_bytes / 2**20:,.0f} MiB in {folder}; {free / 2**20:,.0f} MiB are free.",
+            why="A disk that fills up half-way leaves the work undone.",
+            cure="Free some space, or set LUNGLINE_HOME to a larger disk.",
+        )

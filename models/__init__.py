@@ -1,0 +1,1 @@
+"""Everything about a network: architecture, training, evaluation, explanation, registry, reports."""

@@ -1,0 +1,88 @@
+"""What the rest of the house must know of an architecture: its Grad-CAM layer and its usual preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import timm
+import torch
+from timm.models import PretrainedCfg
+from torch import nn
+
+from data_contracts.errors import UsageProblem
+from models.architectures.construction import build, check_name
+from models.preprocessing import PreprocessingMode
+
+# First channel mean in timm's metadata -> mode. Everything else was made for ImageNet statistics.
+_MODE_OF_MEAN: Mapping[float, PreprocessingMode] = MappingProxyType({0.5: "half", 0.0: "unit"})
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureInfo:
+    """cam_layer: dotted path for `get_submodule` of a layer that returns (B, C, H, W).
+
+    source: lungline or timm, whoever wrote the network.
+    """
+
+    name: str
+    cam_layer: str
+    preprocessing_mode: PreprocessingMode
+    source: str
+
+
+@cache
+def describe(name: str, cam_layer: str | None = None) -> ArchitectureInfo:
+    """Facts about the architecture called `name`, found without reading weights or drawing random numbers.
+
+    cam_layer: another layer than the architecture's last feature map, as a recipe may name it. The network is
+    built once on torch's meta device, which holds shapes but no values (0.1-0.5 s).
+    Raises UsageProblem for an unknown name and where the layer does not return a feature map (B, C, H, W), as
+    in vision transformers.
+    """
+    check_name(name)
+    config = timm.get_pretrained_cfg(name) or PretrainedCfg()
+    size = (config.input_size or (3, 224, 224))[-1]
+    with torch.device("meta"):
+        model = build(name, num_classes=2, in_chans=1, img_size=size).eval()
+    channels = None
+    if cam_layer is None:
+        cam_layer, channels = _last_features(model)
+    _check_feature_map(name, model, size, cam_layer, channels)
+    return ArchitectureInfo(
+        name=name,
+        cam_layer=cam_layer,
+        preprocessing_mode=_MODE_OF_MEAN.get(config.mean[0], "imagenet_gray"),
+        source="lungline" if type(model).__module__.startswith("models.") else "timm",
+    )
+
+
+def _last_features(model: nn.Module) -> tuple[str, int]:
+    """Path and channel count of the last stage in timm's feature metadata; ("", 0) where there is none."""
+    stages: Any = getattr(model, "feature_info", None) or [{"module": "", "num_chs": 0}]
+    return stages[-1]["module"], stages[-1]["num_chs"]
+
+
+def _check_feature_map(name: str, model: nn.Module, size: int, layer: str, channels: int | None) -> None:
+    """Raise UsageProblem unless `layer` returns (B, C, H, W), with C = `channels` where that is known.
+
+    The channel count tells channels-first maps from the channels-last ones of some transformers.
+    """
+    output: list[Any] = []
+    try:
+        handle = model.get_submodule(layer).register_forward_hook(lambda *call: output.append(call[2]))
+        with handle, torch.inference_mode():
+            model(torch.empty(1, 1, size, size, device="meta"))
+        shape = tuple(output[0].shape)
+    except (AttributeError, IndexError, RuntimeError):
+        shape = ()
+    if len(shape) != 4 or channels not in (None, shape[1]):
+        raise UsageProblem(
+            f"Layer {layer!r} of {name} does not return a feature map.",
+            why="Grad-CAM needs a layer whose output is (batch, channels, height, width).",
+            cure="Name one under this architecture in the recipe (`cam_layer: ` and its dotted module path), "
+            "or choose a convolutional architecture such as resnet50, densenet121 or convnext_tiny.",
+        )

@@ -1,0 +1,85 @@
+"""The sentences of an evaluation that a reviewer must read beside the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from models.evaluation.results import ClassEvaluation
+
+
+def reviewer_notes(frame: pd.DataFrame, classes: Sequence[ClassEvaluation], split: str) -> list[str]:
+    """What limits the reading of one split, most general first.
+
+    frame: predictions of that split (group_id, patient, source, label). classes: their evaluation.
+    """
+    if frame.empty:
+        return [f"Split {split} holds no image; nothing could be measured."]
+    return [
+        *_notes_on_all_images(frame),
+        *(note for one in classes for note in _notes_on_class(one, split)),
+        *_notes_on_sources(frame, classes),
+    ]
+
+
+def _notes_on_all_images(frame: pd.DataFrame) -> list[str]:
+    n, n_groups = len(frame), frame["group_id"].nunique()
+    consequence = "" if n_groups == n else ", so these intervals are too narrow; those of the AUC resample groups"
+    notes = [
+        f"Intervals of sensitivity, specificity, PPV, NPV and accuracy treat the {n} images as independent; "
+        f"they form {n_groups} identity groups{consequence}.",
+        "PPV and NPV hold for the class shares of this split, not for those of a clinic.",
+    ]
+    nameless = int((frame["patient"] == "").sum())
+    if nameless:
+        notes.append(
+            f"{nameless} of {n} images ({nameless / n:.0%}) carry no patient id; for them grouping rests on "
+            "the picture alone, and two examinations of one patient may count as independent."
+        )
+    return notes
+
+
+def _notes_on_class(one: ClassEvaluation, split: str) -> list[str]:
+    notes = []
+    if one.n_positive == 0:
+        notes.append(f"{one.title}: split {split} holds no image of it, so it was not evaluated.")
+    elif one.judgement == "too few to judge" and one.operating_point is not None:
+        notes.append(
+            f"{one.title}: {one.n_positive} positive images from {one.positive_groups} identity groups and "
+            f"{one.n_negative} negatives are too few to judge; read its numbers as anecdotes."
+        )
+    point = one.operating_point
+    if point is None:
+        notes.append(f"{one.title}: validation holds no image of it, so it has no operating point.")
+    elif not point.assured:
+        notes.append(f"{one.title}: the operating point is not assured. {point.note}")
+    if one.roc_auc.method.startswith("no interval"):
+        notes.append(f"{one.title}: its AUC has {one.roc_auc.method}.")
+    return notes
+
+
+def _notes_on_sources(frame: pd.DataFrame, classes: Sequence[ClassEvaluation]) -> list[str]:
+    """A class that only one of several sources holds may be recognised by that source's look."""
+    sources = frame.groupby("label")["source"].agg(lambda column: sorted(set(column)))
+    if len(set(frame["source"])) == 1:
+        return [
+            f"All images come from one source ({frame['source'].iloc[0]}); nothing here shows how the model "
+            "does on pictures from elsewhere."
+        ]
+    notes = []
+    for one in classes:
+        if one.n_positive == 0 or len(sources[one.name]) > 1:
+            continue
+        (source,) = sources[one.name]
+        if set(frame.loc[frame["source"] == source, "label"]) == {one.name}:
+            notes.append(
+                f"{one.title}: all its images come from {source}, which holds no other class; it cannot be "
+                "told apart from its source."
+            )
+        else:
+            notes.append(
+                f"{one.title}: all its images come from {source}; nothing here shows that it would be "
+                "recognised in pictures from elsewhere."
+            )
+    return notes

@@ -1,0 +1,28 @@
+"""The recipe section that says how a model is judged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluationSettings(BaseModel):
+    """How the operating point is chosen, what counts as enough evidence, and how intervals are resampled.
+
+    target_sensitivity: empirical sensitivity the operating point must reach on validation, in (0, 1].
+    required_lower_bound: what the Wilson lower bound of that sensitivity must reach, in (0, 1).
+    minimum_positives: a class with fewer positive or fewer negative images is too few to judge.
+    wide_interval: a sensitivity interval wider than this is flagged; a difference of proportions in (0, 1].
+    bootstrap_resamples: resamples of identity groups behind each AUC and balanced accuracy.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    primary_metric: Literal["macro_auc", "balanced_accuracy"] = "macro_auc"
+    target_sensitivity: float = Field(default=0.95, gt=0, le=1)
+    required_lower_bound: float = Field(default=0.90, gt=0, lt=1)
+    minimum_positives: int = Field(default=20, ge=1)
+    wide_interval: float = Field(default=0.20, gt=0, le=1)
+    bootstrap_resamples: int = Field(default=1000, ge=100)
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,186 @@
+"""What a report says of the data: counts, composition, identity, quarantine and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from data_contracts.expectations.report import ValidationReport
+from models.reports.row_names import RowNames
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data_contracts.catalog import Catalog
+
+LISTED = 20  # rows named per list; the count beside it is complete
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Counts(_Section):
+    """What became of the files that the sources offered; the last three sum to the first."""
+
+    offered: int
+    kept: int
+    quarantined: int
+    duplicate: int
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        if self.kept + self.quarantined + self.duplicate != self.offered:
+            raise ValueError("kept, quarantined and duplicate files must sum to the files offered")
+        return self
+
+
+class Reason(_Section):
+    """Why rows are not used, how many, and the names of up to `LISTED` of them."""
+
+    reason: str
+    count: int
+    rows: list[str] = []
+
+
+class Duplicate(_Section):
+    """A row that repeats the pixels of a kept row."""
+
+    row: str
+    repeats: str
+
+
+class LabelledCopy(_Section):
+    """One copy of a picture and the label its source gives it."""
+
+    row: str
+    label: str
+
+
+class CompositionRow(_Section):
+    """Images and identity groups of one source, class and split; split is "" before the split."""
+
+    source: str
+    class_title: str
+    split: str
+    images: int
+    groups: int
+
+
+class Identity(_Section):
+    """How many identity groups there are and whether the split holds them together."""
+
+    groups: int
+    largest_group: int
+    without_patient_id: int
+    groups_in_several_splits: int
+
+
+class DataSection(_Section):
+    """Everything the data part of a page shows. label_conflicts lists up to `LISTED` groups of copies."""
+
+    counts: Counts
+    quarantine: list[Reason]
+    duplicates: list[Duplicate]
+    label_conflict_groups: int
+    label_conflicts: list[list[LabelledCopy]]
+    composition: list[CompositionRow]
+    excluded: list[Reason]
+    identity: Identity
+    split_settings: dict[str, str]
+    validation: ValidationReport | None = None
+
+
+def data_section(
+    catalog: Catalog,
+    *,
+    class_titles: Mapping[str, str],
+    split_settings: Mapping[str, str],
+    validation: ValidationReport | None = None,
+) -> DataSection:
+    """The data section of a catalog, whether or not it has been through labelling and the split.
+
+    class_titles: class name -> title, in the task's order. split_settings: what a person reads -> value.
+    """
+    frame, kept = catalog.frame, catalog.kept
+    names = RowNames(frame)
+    conflicts = [
+        [LabelledCopy(row=names(f), label=n) for f, n in zip(group["file"], group["nodes"], strict=True)]
+        for _, group in frame[frame["label_conflict"]].groupby("group_id")
+    ]
+    return DataSection(
+        counts=Counts(**catalog.counts()),
+        quarantine=_reasons(frame[frame["status"] == "quarantined"], "reason", names),
+        duplicates=_duplicates(frame, kept, names),
+        label_conflict_groups=len(conflicts),
+        label_conflicts=conflicts[:LISTED],
+        composition=_composition(kept[kept["label"] != ""], class_titles),
+        # Not named: these images are sound and many, and the task alone is why they are not used.
+        excluded=_reasons(kept[kept["excluded"] != ""], "excluded", None),
+        identity=_identity(kept),
+        split_settings=dict(split_settings),
+        validation=without_patients(validation, names) if validation else None,
+    )
+
+
+def _reasons(rows: pd.DataFrame, column: str, names: RowNames | None) -> list[Reason]:
+    """Rows counted by reason, most frequent first; named where `names` is given."""
+    reasons = []
+    for reason, group in rows.groupby(column):
+        named = [names(file) for file in group["file"].head(LISTED)] if names else []
+        reasons.append(Reason(reason=str(reason), count=len(group), rows=named))
+    return sorted(reasons, key=lambda reason: -reason.count)
+
+
+def _duplicates(frame: pd.DataFrame, kept: pd.DataFrame, names: RowNames) -> list[Duplicate]:
+    """The first duplicates with the kept row of the same pixels, which is the one of the same image id."""
+    file_of = dict(zip(kept["image_id"], kept["file"], strict=True))
+    repeating = frame[frame["status"] == "duplicate"].head(LISTED)
+    return [
+        Duplicate(row=names(file), repeats=names(file_of.get(image_id, "")))
+        for file, image_id in zip(repeating["file"], repeating["image_id"], strict=True)
+    ]
+
+
+def _composition(rows: pd.DataFrame, class_titles: Mapping[str, str]) -> list[CompositionRow]:
+    """One row per source, class and split, in the order of source and task."""
+    order = {name: position for position, name in enumerate(class_titles)}
+    cells = [
+        (str(source), str(label), str(split), len(group), int(group["group_id"].nunique()))
+        for (source, label, split), group in rows.groupby(["source", "label", "split"])
+    ]
+    cells.sort(key=lambda cell: (cell[0], order.get(cell[1], len(order)), cell[1:3]))
+    return [
+        CompositionRow(
+            source=source,
+            class_title=class_titles.get(label, label),
+            split=split,
+            images=images,
+            groups=groups,
+        )
+        for source, label, split, images, groups in cells
+    ]
+
+
+def _identity(kept: pd.DataFrame) -> Identity:
+    grouped = kept[kept["group_id"] != ""]
+    in_a_split = grouped[grouped["split"] != ""]
+    splits_of_group = in_a_split.drop_duplicates(["group_id", "split"])["group_id"].value_counts()
+    sizes = grouped["group_id"].value_counts()
+    return Identity(
+        groups=len(sizes),
+        largest_group=int(sizes.max()) if len(sizes) else 0,
+        without_patient_id=int((kept["patient"] == "").sum()),
+        groups_in_several_splits=int((splits_of_group > 1).sum()),
+    )
+
+
+def without_patients(report: ValidationReport, names: RowNames) -> ValidationReport:
+    """The same outcome with its rows named as the page names rows."""
+    checks = []
+    for check in report.checks:
+        named = {"unexpected": [names(row) for row in check.unexpected], "detail": names.within(check.detail)}
+        checks.append(check.model_copy(update=named))
+    return report.model_copy(update={"checks": checks})

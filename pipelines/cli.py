@@ -1,0 +1,160 @@
+"""The `lungline` command: parses the line, runs the command, and turns errors into words and exit codes.
+
+Commands live in pipelines/commands and are imported when called, so that `--help` needs neither torch nor ZenML.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_contracts.errors import EnvironmentProblem, LunglineError
+
+INTERRUPTED = 7
+UNEXPECTED = 1
+
+app = typer.Typer(
+    name="lungline",
+    help="Retrain, review and watch chest X-ray classifiers. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Datasets: what is there, a phantom to try with, and the image store.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="LUNGLINE_DATA", help="Folder that holds the raw datasets; never changed."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the path of a YAML file.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. training.epochs=3.")
+]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["LUNGLINE_DEBUG"] = "1"
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this machine: versions, GPU, disk, stack, tracking; say what is wrong and how to mend it."""
+    from pipelines.commands.doctor import doctor as run
+
+    raise typer.Exit(run(as_json))
+
+
+@data_app.command("list")
+def data_list(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show the datasets Lungline reads and which of them lie in the data folder."""
+    from pipelines.commands.data import list_sources
+
+    list_sources(data, as_json)
+
+
+@data_app.command("phantom")
+def data_phantom(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to; must not exist, or hold the same phantom.")],
+    images: Annotated[int, typer.Option(min=40, help="How many images over all three datasets.")] = 480,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of an image in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+) -> None:
+    """Draw procedural chest X-rays in the raw layouts of radiography, mendeley and nih."""
+    from pipelines.commands.data import make_phantom
+
+    make_phantom(folder, images=images, size=size, seed=seed)
+
+
+@data_app.command("build")
+def data_build(recipe: RecipeArgument, data: DataOption = None, overrides: SetOption = None) -> None:
+    """Run the data part of a recipe: ingest, decode, identify, validate, split."""
+    from pipelines.commands.data import build
+
+    build(recipe, data, overrides or [])
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    data: DataOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train every architecture of a recipe, compare them, and register the best as the challenger."""
+    from pipelines.commands.train import train as run
+
+    run(recipe, data, overrides or [], as_json)
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Show champion and challenger of each registered model, and the last runs."""
+    from pipelines.commands.status import status as run
+
+    run(as_json)
+
+
+def main() -> None:
+    """Entry point: exit codes as documented, no traceback unless --debug."""
+    try:
+        code = app(standalone_mode=False)
+    except LunglineError as error:
+        code = _complain(error)
+    except (typer.Abort, KeyboardInterrupt):
+        print("Interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+        code = INTERRUPTED
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except Exception as error:
+        code = _unexpected(error)
+    sys.stdout.flush()
+    sys.exit(code or 0)
+
+
+def _complain(error: LunglineError) -> int:
+    _traceback_if_debugging()
+    print(f"Error: {error.what}\n  Why it matters: {error.why}\n  What to do: {error.cure}", file=sys.stderr)
+    return error.exit_code
+
+
+def _unexpected(error: Exception) -> int:
+    """Usage errors of the parser, a full disk, and everything nobody foresaw."""
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):
+        print(f"Error: {error.format_message()}\n  What to do: see `lungline --help`.", file=sys.stderr)
+        return int(error.exit_code)
+    if isinstance(error, OSError) and error.errno == 28:
+        return _complain(
+            EnvironmentProblem(
+                f"The disk is full ({error.filename or 'while writing'}).",
+                why="The work could not be finished; nothing incomplete has a final name.",
+                cure="Free some space, or set LUNGLINE_HOME to a larger disk, and run the same command again.",
+            )
+        )
+    _traceback_if_debugging()
+    print(
+        f"Error: {type(error).__name__}: {error}\n  This is a defect in Lungline or in a library it uses."
+        "\n  What to do: run the same command with `lungline --debug …` and report what it prints.",
+        file=sys.stderr,
+    )
+    return UNEXPECTED
+
+
+def _traceback_if_debugging() -> None:
+    if os.environ.get("LUNGLINE_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Recipes: one YAML file per experiment, composed from the sections that each room owns, and read strictly."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from data_contracts.errors import UsageProblem
+from data_contracts.expectations.settings import ValidationSettings
+from data_contracts.identity import IdentitySettings
+from data_contracts.image_store import ImageStoreSettings
+from data_contracts.ontology import TASKS, Task, task_named
+from data_contracts.sources import SOURCES
+from data_contracts.sources.phantom import PhantomSettings
+from data_contracts.splits import SplitSettings
+from models.evaluation.settings import EvaluationSettings
+from models.explanation.settings import ExplanationSettings
+from models.training.augmentation_settings import AugmentationSettings
+from models.training.settings import ArchitectureSettings, TrainingSettings
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class Recipe(BaseModel):
+    """Everything that determines a training run. `phantom` is the data where no data folder is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    title: str
+    task: str
+    sources: list[str] = Field(min_length=1)
+    phantom: PhantomSettings | None = None
+    images: ImageStoreSettings = ImageStoreSettings()
+    identity: IdentitySettings = IdentitySettings()
+    validation: ValidationSettings = ValidationSettings()
+    split: SplitSettings = SplitSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    training: TrainingSettings
+    architectures: list[ArchitectureSettings] = Field(min_length=1)
+    evaluation: EvaluationSettings = EvaluationSettings()
+    explanation: ExplanationSettings = ExplanationSettings()
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, name: str) -> str:
+        if name not in TASKS:
+            raise ValueError("allowed: " + ", ".join(TASKS))
+        return name
+
+    @field_validator("sources")
+    @classmethod
+    def _known_sources(cls, names: list[str]) -> list[str]:
+        if unknown := sorted(set(names) - set(SOURCES)):
+            raise ValueError(f"unknown {', '.join(unknown)}; allowed: {', '.join(SOURCES)}")
+        if len(set(names)) < len(names):
+            raise ValueError("a source is named twice")
+        return names
+
+    @model_validator(mode="after")
+    def _distinct_architectures(self) -> Self:
+        names = [architecture.name for architecture in self.architectures]
+        if len(set(names)) < len(names):
+            raise ValueError("an architecture is named twice")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The registered model's name in MLflow."""
+        return f"lungline-{self.name}"
+
+    @property
+    def task_definition(self) -> Task:
+        return task_named(self.task)
+
+    def what_shapes(self, architecture: ArchitectureSettings) -> dict[str, Any]:
+        """The sections that decide an architecture's weights, as JSON: a change elsewhere trains nothing anew."""
+        chosen = {"name", "task", "sources", "images", "identity", "split", "augmentation", "training"}
+        operating_point = {"target_sensitivity", "required_lower_bound"}
+        return {
+            **self.model_dump(mode="json", include=chosen),
+            "architecture": architecture.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json", include=operating_point),
+        }
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with Lungline."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file, with `key.sub=value` overrides applied.
+
+    Raises UsageProblem naming file, key, value and what is allowed.
+    """
+    path = RECIPES / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise UsageProblem(
+            f"There is no recipe called {name_or_path!r}{_nearest(name_or_path, recipe_names())}.",
+            why="A recipe says which data, task and architectures are meant.",
+            cure="Use one of " + ", ".join(recipe_names()) + ", or the path of a YAML file.",
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageProblem(
+            f"{path.name} is not readable YAML: {' '.join(str(error).split())}",
+            why="What a recipe means must not be guessed.",
+            cure="Mend the file at that place.",
+        ) from error
+    if not isinstance(content, dict):
+        raise UsageProblem(
+            f"{path.name} holds {type(content).__name__}, not a mapping of recipe keys.",
+            why="A recipe is made of named sections.",
+            cure="Start from one of the recipes in pipelines/recipes.",
+        )
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error, path) from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UsageProblem(
+            f"--set {override!r} is not of the form key.sub=value.",
+            why="It is not clear what should change.",
+            cure="For example: --set training.epochs=3",
+        )
+    *parents, last = key.split(".")
+    section: Any = content
+    for parent in parents:
+        section = section.setdefault(parent, {}) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        raise UsageProblem(
+            f"--set {key}: {key.rpartition('.')[0]} is not a section of the recipe.",
+            why="Only keys of sections can be set from the command line.",
+            cure="Copy the recipe's YAML file, change it there, and give its path.",
+        )
+    section[last] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError, path: Path) -> UsageProblem:
+    """The first complaint in words, with how many there are."""
+    complaint = error.errors()[0]
+    *parents, last = complaint["loc"] or ("recipe",)
+    place = ".".join(str(part) for part in (*parents, last))
+    others = f" ({error.error_count() - 1} more problems after this one)" if error.error_count() > 1 else ""
+    if complaint["type"] == "extra_forbidden":
+        allowed = _keys_at(parents)
+        what = f"{path.name}: {place} = {complaint['input']!r} is not a key of a recipe"
+        what += _nearest(str(last), allowed) + others
+        return UsageProblem(
+            what + ".",
+            why="A misspelt key would leave the intended setting at its default in silence.",
+            cure="Allowed here: " + ", ".join(allowed) + ".",
+        )
+    given = "" if complaint["type"] == "missing" else f" = {complaint['input']!r}"
+    return UsageProblem(
+        f"{path.name}: {place}{given}: {complaint['msg'].removeprefix('Value error, ')}{others}.",
+        why="The recipe would not mean what it says.",
+        cure="Mend that key; the recipes in pipelines/recipes show every section in use.",
+    )
+
+
+def _keys_at(parents: Sequence[int | str]) -> list[str]:
+    """The keys that the section below `parents` allows."""
+    section: Any = Recipe
+    for part in parents:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        candidates = (annotation, *getattr(annotation, "__args__", ()))
+        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
+    return list(section.model_fields)
+
+
+def _nearest(word: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, allowed, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,155 @@
+"""Runs a pipeline on the active stack and brings back what a person wants to see of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from data_contracts.errors import UsageProblem
+from data_contracts.sources import fingerprint
+from data_contracts.sources.phantom import PhantomSettings, write_phantom_datasets
+from data_contracts.workspace import Workspace
+from pipelines.environment import PROJECT_ROOT
+from pipelines.recipe import Recipe
+from steps.progress import progress
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse
+
+    from data_contracts.catalog import Catalog
+    from models.evaluation.results import Evaluation
+    from models.evaluation.selection import Selection
+    from models.registry.challenger import RegisteredVersion
+
+
+@dataclass(frozen=True, slots=True)
+class DataResult:
+    """What the data part of a recipe made."""
+
+    run: str
+    catalog: Catalog
+    report: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training run made. evaluations are those of the test split, best architecture first.
+
+    trained: how many architectures were trained rather than taken from the cache.
+    """
+
+    run: str
+    selection: Selection
+    evaluations: list[Evaluation]
+    registered: RegisteredVersion
+    report: Path
+    trained: int
+
+
+def run_data(recipe: Recipe, data: Path | None, workspace: Workspace) -> DataResult:
+    """Run ingest to split and write runs/<run>/data.html."""
+    from models.reports.compose import data_page
+    from pipelines.training import data_pipeline
+
+    run = _run(data_pipeline, recipe, data, workspace)
+    catalog = _output(run, "split", "split_catalog")
+    validations = [_output(run, f"validate_{suite}", "validation") for suite in ("catalog", "split")]
+    page = data_page(
+        catalog,
+        validations,
+        title=recipe.title,
+        recipe_name=recipe.name,
+        task=recipe.task_definition,
+        split=recipe.split,
+    )
+    return DataResult(run.name, catalog, _write_page(workspace, run.name, "data.html", page))
+
+
+def run_training(recipe: Recipe, data: Path | None, workspace: Workspace) -> TrainingResult:
+    """Run the whole training pipeline and write runs/<run>/report.html."""
+    from pipelines.training import step_name, training_pipeline
+
+    try:
+        run = _run(training_pipeline, recipe, data, workspace)
+    finally:
+        # Bundles live on in the artifact store; what is left in the cache is this process's own scratch copy.
+        shutil.rmtree(workspace.cache / "bundles" / str(os.getpid()), ignore_errors=True)
+    selection: Selection = _output(run, "select", "selection")
+    steps = [f"evaluate_{step_name(name)}" for name in selection.ranking]
+    trainings = [run.steps[f"train_{step_name(name)}"] for name in selection.ranking]
+    return TrainingResult(
+        run=run.name,
+        selection=selection,
+        evaluations=[_output(run, step, "test_evaluation") for step in steps],
+        registered=_output(run, "register", "registered"),
+        report=_write_page(workspace, run.name, "report.html", str(_output(run, "report", "report"))),
+        trained=sum(training.status.value != "cached" for training in trainings),
+    )
+
+
+def data_folder(recipe: Recipe, data: Path | None, workspace: Workspace) -> Path:
+    """The data folder to read: the one given, else the recipe's phantom, drawn on the spot.
+
+    Raises UsageProblem where there is neither.
+    """
+    if data is not None:
+        return data.resolve()
+    if recipe.phantom is None:
+        raise UsageProblem(
+            f"Recipe {recipe.name!r} needs real datasets and no data folder was given.",
+            why="It reads " + ", ".join(recipe.sources) + " in their original layouts.",
+            cure="Give the folder that holds them with --data DIR or LUNGLINE_DATA, or try `lungline train quickstart`.",
+        )
+    return _phantom(recipe.phantom, workspace)
+
+
+def _phantom(settings: PhantomSettings, workspace: Workspace) -> Path:
+    key = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+    folder = workspace.cache / f"phantom-{key}"
+    with progress("draw phantom") as report:
+        write_phantom_datasets(folder, settings, report)
+    return folder
+
+
+def _run(pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace) -> PipelineRunResponse:
+    """Run on the active stack. Errors of the domain come through as they were raised."""
+    from zenml.utils import source_utils
+
+    from models.registry.follow import finish_pipeline_run
+
+    folder = data_folder(recipe, data, workspace)
+    data_fingerprint = fingerprint(recipe.sources, folder)
+    source_utils.set_custom_source_root(str(PROJECT_ROOT))
+    name = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    outcome: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
+    try:
+        run: PipelineRunResponse = pipeline.with_options(run_name=name)(
+            recipe.model_dump(mode="json"), str(folder), data_fingerprint
+        )
+    except KeyboardInterrupt:
+        outcome = "KILLED"
+        raise
+    except Exception:
+        outcome = "FAILED"
+        raise
+    finally:
+        finish_pipeline_run(workspace, recipe.name, name, outcome)
+    return run
+
+
+def _output(run: PipelineRunResponse, step: str, name: str) -> Any:
+    return run.steps[step].outputs[name][0].load()
+
+
+def _write_page(workspace: Workspace, run: str, name: str, html: str) -> Path:
+    page = workspace.runs / run / name
+    page.parent.mkdir(parents=True, exist_ok=True)
+    part = page.with_suffix(".part")
+    part.write_text(html, encoding="utf-8")
+    os.replace(part, page)
+    return page

@@ -1,0 +1,70 @@
+"""The training pipeline: raw datasets in, a challenger and a report out. Its front can run alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from zenml import pipeline
+
+from pipelines.recipe import Recipe
+from steps.data import identify, ingest, label, split, store_images, validate
+from steps.evaluate import evaluate
+from steps.explain import explain
+from steps.report import report
+from steps.select import register, select
+from steps.train import train
+
+
+@pipeline(name="data")
+def data_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: str) -> None:
+    """From raw datasets to a validated, split catalog over an image store."""
+    _data(Recipe.model_validate(recipe), data_dir, data_fingerprint)
+
+
+@pipeline(name="training")
+def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: str) -> None:
+    """Every architecture of the recipe from the same split, side by side, and the best registered."""
+    plan = Recipe.model_validate(recipe)
+    store, catalog, validations = _data(plan, data_dir, data_fingerprint)
+    bundles, validation_scores, test_scores, sheets = [], [], [], []
+    # A static loop: every architecture is a step of its own in the graph, parallel wherever the stack can.
+    for architecture in plan.architectures:
+        name = step_name(architecture.name)
+        bundle = train(store, catalog, validations[-1], plan.what_shapes(architecture), id=f"train_{name}")
+        predictions, on_validation, on_test = evaluate(
+            bundle, store, catalog, plan.evaluation.model_dump(), id=f"evaluate_{name}"
+        )
+        bundles.append(bundle)
+        validation_scores.append(on_validation)
+        test_scores.append(on_test)
+        sheets.append(explain(bundle, store, predictions, plan.explanation.model_dump(), id=f"explain_{name}"))
+    selection = select(validation_scores)
+    registered = register(selection, bundles, test_scores, plan.model_name)
+    report(
+        recipe=plan.model_dump(mode="json"),
+        catalog=catalog,
+        validations=validations,
+        bundles=bundles,
+        evaluations=test_scores,
+        sheets=sheets,
+        selection=selection,
+        registered=registered,
+    )
+
+
+def _data(plan: Recipe, data_dir: str, data_fingerprint: str) -> tuple[Any, Any, list[Any]]:
+    """The data part: the image store, the split catalog, and the reports of both gates."""
+    gate = plan.model_dump(mode="json", include={"name", "title", "task", "split", "validation"})
+    offered, _notes = ingest(plan.sources, data_dir, data_fingerprint)
+    store = store_images(offered, data_dir, plan.images.model_dump())
+    labelled = label(identify(store, plan.identity.model_dump()), plan.task)
+    validation = validate(labelled, "catalog", gate, id="validate_catalog")
+    catalog = split(labelled, validation, plan.split.model_dump())
+    split_validation = validate(catalog, "split", gate, id="validate_split")
+    return store, catalog, [validation, split_validation]
+
+
+def step_name(architecture: str) -> str:
+    """An architecture's name as part of a step's: letters, digits and underscores."""
+    return re.sub(r"\W+", "_", architecture)

@@ -1,0 +1,90 @@
+"""The front of the training pipeline: from raw datasets to a validated, split catalog over an image store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from zenml import get_step_context, step
+
+from data_contracts.catalog import Catalog
+from data_contracts.expectations.report import ValidationReport
+from data_contracts.identity import IdentitySettings, assign_groups
+from data_contracts.image_store import ImageStore, ImageStoreSettings, build_image_store
+from data_contracts.labels import assign_labels
+from data_contracts.ontology import task_named
+from data_contracts.sources import merge
+from data_contracts.splits import SplitSettings, assign_splits
+from data_contracts.workspace import Workspace
+from steps.caching import cached_on
+from steps.gate import stop_unless_passed
+from steps.materializers import FolderMaterializer, TableMaterializer
+from steps.progress import progress, say
+
+CATALOG_CODE = ("data_contracts/catalog.py", "data_contracts/ontology.py")
+
+
+@step(
+    output_materializers={"offered": TableMaterializer},
+    cache_policy=cached_on("data_contracts/sources", *CATALOG_CODE),
+)
+def ingest(
+    sources: list[str], data_dir: str, data_fingerprint: str
+) -> tuple[Annotated[Catalog, "offered"], Annotated[list[str], "ingest_notes"]]:
+    """List every image of the sources. data_fingerprint makes a change on disk a change of the step."""
+    catalog, notes = merge(sources, Path(data_dir))
+    say(f"{len(catalog.frame):,} images offered by {', '.join(sources)}")
+    return catalog, notes
+
+
+@step(
+    output_materializers=FolderMaterializer,
+    cache_policy=cached_on("data_contracts/images.py", "data_contracts/quality.py", "data_contracts/image_store.py"),
+)
+def store_images(offered: Catalog, data_dir: str, settings: dict[str, Any]) -> Annotated[ImageStore, "image_store"]:
+    """Decode every image once into the uint8 store."""
+    with progress("decode") as report:
+        store = build_image_store(
+            offered, Path(data_dir), ImageStoreSettings(**settings), Workspace.current().stores, report
+        )
+    counts = store.catalog.counts()
+    say("{offered:,} offered = {kept:,} kept + {quarantined:,} quarantined + {duplicate:,} duplicate".format(**counts))
+    return store
+
+
+@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts/identity.py", *CATALOG_CODE))
+def identify(image_store: ImageStore, settings: dict[str, Any]) -> Annotated[Catalog, "identified"]:
+    """Find which images show the same picture or the same patient."""
+    return assign_groups(image_store.catalog, image_store.images, IdentitySettings(**settings))
+
+
+@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts/labels.py", *CATALOG_CODE))
+def label(identified: Catalog, task: str) -> Annotated[Catalog, "labelled"]:
+    """Give each image its class in the recipe's task."""
+    return assign_labels(identified, task_named(task))
+
+
+@step(cache_policy=cached_on("data_contracts/expectations", *CATALOG_CODE))
+def validate(catalog: Catalog, suite: str, recipe: dict[str, Any]) -> Annotated[ValidationReport, "validation"]:
+    """Hold the catalog against its data contract; a critical failure stops the run here.
+
+    recipe: the sections that a data report needs: name, title, task, split, validation.
+    """
+    from data_contracts.expectations.runner import validate_catalog
+
+    report = validate_catalog(
+        catalog,
+        suite=suite,
+        classes=task_named(recipe["task"]).class_names,
+        quarantine_limit=recipe["validation"]["quarantine_limit"],
+    )
+    stop_unless_passed(report, catalog, recipe, get_step_context().pipeline_run.name)
+    return report
+
+
+@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts/splits.py", *CATALOG_CODE))
+def split(
+    labelled: Catalog, validation: ValidationReport, settings: dict[str, Any]
+) -> Annotated[Catalog, "split_catalog"]:
+    """Share whole identity groups out to train, validation and test. Taking the report makes it wait for the gate."""
+    return assign_splits(labelled, SplitSettings(**settings))

@@ -1,0 +1,50 @@
+"""Writes the run report, the page a person opens first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from zenml import step
+from zenml.types import HTMLString
+
+from data_contracts.catalog import Catalog
+from data_contracts.expectations.report import ValidationReport
+from data_contracts.ontology import task_named
+from data_contracts.splits import SplitSettings
+from models.evaluation.results import Evaluation
+from models.evaluation.selection import Selection
+from models.explanation.results import CamSheet
+from models.registry.bundle import ModelBundle
+from models.registry.versions import RegisteredVersion
+from steps.caching import cached_on
+
+
+@step(cache_policy=cached_on("models/reports"))
+def report(
+    recipe: dict[str, Any],
+    catalog: Catalog,
+    validations: list[ValidationReport],
+    bundles: list[ModelBundle],
+    evaluations: list[Evaluation],
+    sheets: list[CamSheet],
+    selection: Selection,
+    registered: RegisteredVersion,
+) -> Annotated[HTMLString, "report"]:
+    """One self-contained HTML page; ZenML's dashboard shows the same page."""
+    from models.reports.compose import run_page
+
+    return HTMLString(
+        run_page(
+            title=recipe["title"],
+            recipe=recipe,
+            task=task_named(recipe["task"]),
+            split=SplitSettings(**recipe["split"]),
+            catalog=catalog,
+            validations=validations,
+            bundles=bundles,
+            evaluations=evaluations,
+            sheets=sheets,
+            selection=selection,
+            registered=registered,
+        )
+    )

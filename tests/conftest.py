@@ -1,0 +1,34 @@
+"""Shared by all tests: nothing of a person's configuration leaks in, and nothing is written outside tmp folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_CONFIGURATION = (
+    *("LUNGLINE_HOME", "LUNGLINE_DATA", "LUNGLINE_DEBUG", "MLFLOW_TRACKING_URI"),
+    *("ZENML_CONFIG_PATH", "ZENML_STORE_URL"),
+)
+
+
+def pytest_configure() -> None:
+    for name in _CONFIGURATION:
+        os.environ.pop(name, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share one trained run go to one worker; the rest spread over the cores."""
+    for item in items:
+        if "pipeline" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("pipeline"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real X-rays in raw/ and hostile files in corrupt/; skips where none is named."""
+    folder = os.environ.get("LUNGLINE_REAL_DATA", "")
+    if not folder:
+        pytest.skip("LUNGLINE_REAL_DATA names no folder with real X-rays")
+    return Path(folder)

@@ -1,0 +1,282 @@
+"""Evaluation against published confusion matrices, and what it says where evidence is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from data_contracts.errors import DataGateError, ModelGateError
+from data_contracts.ontology import Task, TaskClass
+from models.evaluation.evaluate import evaluate
+from models.evaluation.intervals import proportion
+from models.evaluation.predictions import Predictions
+from models.evaluation.results import Evaluation, OperatingPoint
+from models.evaluation.settings import EvaluationSettings
+
+QUICK = EvaluationSettings(bootstrap_resamples=100)
+
+
+def _task(n_classes: int) -> Task:
+    return Task("t", "t", tuple(TaskClass(f"c{k}", f"Class {k}", f"c{k}") for k in range(n_classes)))
+
+
+def _points(n_classes: int, threshold: float = 0.5) -> dict[str, OperatingPoint]:
+    found = proportion(96, 100, undefined="")
+    point = OperatingPoint(
+        threshold=threshold, target_sensitivity=0.95, sensitivity=found, specificity=found, assured=True
+    )
+    return {f"c{k}": point for k in range(n_classes)}
+
+
+def _predictions(labels: NDArray[np.int64], probabilities: NDArray[np.float64], **columns: object) -> Predictions:
+    n = len(labels)
+    rows = pd.DataFrame(
+        {
+            "image_id": [f"i{i:05d}" for i in range(n)],
+            "group_id": [f"g{i:05d}" for i in range(n)],
+            "patient": [f"nih:{i}" for i in range(n)],
+            "source": "nih",
+            "split": "test",
+            "label": [f"c{k}" for k in labels],
+        }
+    ).assign(**columns)
+    return Predictions.of(rows, probabilities, [f"c{k}" for k in range(probabilities.shape[1])])
+
+
+def _of_matrix(matrix: list[list[int]]) -> Predictions:
+    """Images whose most probable class makes up exactly this confusion matrix."""
+    cells = np.asarray(matrix)
+    n_classes = len(cells)
+    truth, called = (np.repeat(index.ravel(), cells.ravel()) for index in np.indices(cells.shape))
+    probabilities = np.full((len(truth), n_classes), 0.2 / (n_classes - 1))
+    probabilities[np.arange(len(truth)), called] = 0.8
+    return _predictions(truth, probabilities)
+
+
+def _evaluate(predictions: Predictions, **changes: object) -> Evaluation:
+    n_classes = len(predictions.class_names)
+    arguments = {
+        "architecture": "tiny",
+        "task": _task(n_classes),
+        "operating_points": _points(n_classes),
+        "settings": QUICK,
+    } | changes
+    return evaluate(predictions, **arguments)
+
+
+# Matrices and values published by the reference systems and by COVID-Net; per class (sens, spec, PPV, NPV).
+SIMPLE_CNN = [[225, 2, 2], [0, 263, 7], [4, 9, 273]]
+RESNET_EXTERNAL = [[111, 2, 3], [0, 289, 28], [11, 60, 784]]
+RESNET_INTERNAL = [[221, 4, 4], [1, 255, 14], [6, 23, 257]]
+STACKED_CNN = [[286, 3, 0, 0], [26, 259, 5, 11], [14, 13, 272, 6], [24, 10, 1, 270]]
+COVID_NET = [[95, 5, 0], [5, 94, 1], [5, 4, 91]]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "accuracy", "balanced"),
+    [
+        (SIMPLE_CNN, 0.96943, 0.97038),
+        (RESNET_INTERNAL, 0.93376, 0.93604),
+        (RESNET_EXTERNAL, 0.91925, 0.92851),
+        (STACKED_CNN, 0.90583, None),
+        (COVID_NET, 0.93333, None),
+    ],
+)
+def test_published_matrices_give_their_published_accuracy(
+    matrix: list[list[int]], accuracy: float, balanced: float | None
+) -> None:
+    evaluation = _evaluate(_of_matrix(matrix))
+    assert evaluation.confusion == matrix
+    assert evaluation.accuracy.value == pytest.approx(accuracy, abs=5e-6)
+    if balanced is not None:
+        assert evaluation.balanced_accuracy.value == pytest.approx(balanced, abs=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "per_class"),
+    [
+        (
+            SIMPLE_CNN,
+            [(0.9825, 0.9928, 0.9825, 0.9928), (0.9741, 0.9786, 0.9599, 0.9863), (0.9545, 0.9820, 0.9681, 0.9742)],
+        ),
+        (
+            RESNET_EXTERNAL,
+            [(0.9569, 0.9906, 0.9098, 0.9957), (0.9117, 0.9361, 0.8234, 0.9701), (0.9170, 0.9284, 0.9620, 0.8499)],
+        ),
+        (
+            STACKED_CNN,
+            [
+                (0.9896, 0.9297, 0.8171, 0.9965),
+                (0.8605, 0.9711, 0.9088, 0.9541),
+                (0.8918, 0.9933, 0.9784, 0.9642),
+                (0.8852, 0.9810, 0.9408, 0.9617),
+            ],
+        ),
+    ],
+)
+def test_published_matrices_give_their_published_class_values(
+    matrix: list[list[int]], per_class: list[tuple[float, ...]]
+) -> None:
+    for one, expected in zip(_evaluate(_of_matrix(matrix)).classes, per_class, strict=True):
+        found = (one.sensitivity.value, one.specificity.value, one.ppv.value, one.npv.value)
+        assert found == pytest.approx(expected, abs=5.1e-5)
+
+
+def test_covid_net_has_its_published_intervals() -> None:
+    evaluation = _evaluate(_of_matrix(COVID_NET))
+    normal, pneumonia, covid = evaluation.classes
+    assert (evaluation.accuracy.low, evaluation.accuracy.high) == pytest.approx((0.89928, 0.95643), abs=5e-6)
+    assert (covid.sensitivity.low, covid.sensitivity.high) == pytest.approx((0.8377, 0.9519), abs=5e-5)
+    assert (covid.specificity.low, covid.specificity.high) == pytest.approx((0.9722, 0.9991), abs=5e-5)
+    assert (covid.ppv.value, covid.npv.value) == pytest.approx((0.98913, 0.95673), abs=5e-6)
+    assert (normal.ppv.value, pneumonia.ppv.value) == pytest.approx((0.90476, 0.91262), abs=5e-6)
+
+
+def test_the_external_covid_sensitivity_has_its_published_interval() -> None:
+    covid = _evaluate(_of_matrix(RESNET_EXTERNAL)).classes[0]
+    assert (covid.sensitivity.low, covid.sensitivity.high) == pytest.approx((0.9031, 0.9815), abs=5e-5)
+
+
+def _noisy(n: int, n_classes: int = 3, **columns: object) -> Predictions:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(n_classes, size=n)
+    scores = generator.random((n, n_classes))
+    scores[np.arange(n), labels] += 0.5
+    return _predictions(labels, scores / scores.sum(axis=1, keepdims=True), **columns)
+
+
+def test_a_score_on_the_threshold_is_called_positive() -> None:
+    predictions = _predictions(np.array([0, 0, 1, 1]), np.array([[0.6, 0.4], [0.5, 0.5], [0.3, 0.7], [0.5, 0.5]]))
+    first = _evaluate(predictions).classes[0]
+    assert first.sensitivity.value == 1
+    assert first.specificity.value == 0.5
+
+
+def test_the_roc_curve_is_thinned_and_keeps_its_ends() -> None:
+    roc = _evaluate(_noisy(3000)).classes[0].roc
+    assert roc is not None
+    assert 100 < len(roc.sensitivity) <= 200
+    assert (roc.false_positive_rate[0], roc.sensitivity[0]) == (0, 0)
+    assert (roc.false_positive_rate[-1], roc.sensitivity[-1]) == (1, 1)
+    assert np.all(np.diff(roc.sensitivity) >= 0)
+    assert np.all(np.diff(roc.false_positive_rate) >= 0)
+
+
+def test_only_the_named_split_is_measured() -> None:
+    predictions = _noisy(100, split=["val"] * 60 + ["test"] * 40)
+    assert _evaluate(predictions, split="val").n == 60
+    assert _evaluate(predictions).n == 40
+
+
+def test_the_primary_metric_is_the_declared_one() -> None:
+    predictions = _noisy(100)
+    by_auc = _evaluate(predictions)
+    assert by_auc.primary == by_auc.macro_auc
+    recall = EvaluationSettings(bootstrap_resamples=100, primary_metric="balanced_accuracy")
+    by_recall = _evaluate(predictions, settings=recall)
+    assert by_recall.primary == by_recall.balanced_accuracy
+
+
+def test_an_evaluation_survives_json_unchanged() -> None:
+    evaluation = _evaluate(_noisy(100))
+    assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+
+
+def test_a_class_that_the_split_lacks_is_undefined_with_a_reason() -> None:
+    labels = np.arange(60) % 2
+    evaluation = _evaluate(_predictions(labels, np.full((60, 3), 1 / 3)))
+    absent = evaluation.classes[2]
+    assert absent.sensitivity.undefined == "no image of this class"
+    assert absent.roc_auc.undefined == "no image of class c2"
+    assert absent.roc is None
+    assert absent.judgement == "too few to judge"
+    assert evaluation.macro_auc.value is None
+    assert "Class 2: split test holds no image of it, so it was not evaluated." in evaluation.notes
+
+
+def test_a_class_never_called_has_no_ppv() -> None:
+    one = _evaluate(_noisy(60), operating_points=_points(3, threshold=1.0)).classes[0]
+    assert one.ppv.undefined == "no image is called positive"
+    assert one.npv.value is not None
+
+
+def test_a_class_without_operating_point_is_not_judged_but_keeps_its_auc() -> None:
+    points = _points(3)
+    del points["c1"]
+    evaluation = _evaluate(_noisy(300), operating_points=points)
+    one = evaluation.classes[1]
+    assert one.sensitivity.undefined == "no operating point: no validation image of this class"
+    assert one.roc_auc.value is not None
+    assert one.judgement == "too few to judge"
+    assert "Class 1: validation holds no image of it, so it has no operating point." in evaluation.notes
+
+
+def test_an_empty_split_is_undefined_throughout() -> None:
+    evaluation = _evaluate(_noisy(30), split="external")
+    assert evaluation.n == 0
+    assert evaluation.confusion == [[0] * 3] * 3
+    assert evaluation.accuracy.undefined == "no image in this split"
+    assert evaluation.primary.value is None
+    assert evaluation.notes == ["Split external holds no image; nothing could be measured."]
+
+
+@pytest.mark.parametrize(("n_positive", "judgement"), [(19, "too few to judge"), (20, "wide"), (200, "enough")])
+def test_the_judgement_follows_the_number_of_positives(n_positive: int, judgement: str) -> None:
+    labels = np.repeat([0, 1], [n_positive, 200])
+    first = np.concatenate([np.where(np.arange(n_positive) % 5, 0.9, 0.1), np.full(200, 0.2)])
+    evaluation = _evaluate(_predictions(labels, np.stack([first, 1 - first], axis=1)))
+    assert evaluation.classes[0].judgement == judgement
+
+
+def test_many_images_of_few_patients_are_too_few_to_judge() -> None:
+    predictions = _noisy(300, group_id=[f"g{i % 9}" for i in range(300)])
+    evaluation = _evaluate(predictions)
+    assert evaluation.n_groups == 9
+    assert {one.judgement for one in evaluation.classes} == {"too few to judge"}
+
+
+def test_missing_patient_ids_are_counted_and_said() -> None:
+    evaluation = _evaluate(_noisy(100, patient=[""] * 25 + ["nih:1"] * 75))
+    assert evaluation.without_patient_id == 25
+    assert any(note.startswith("25 of 100 images (25%) carry no patient id") for note in evaluation.notes)
+
+
+def test_notes_say_that_proportions_treat_images_as_independent() -> None:
+    alone = _evaluate(_noisy(90)).notes[0]
+    assert "treat the 90 images as independent; they form 90 identity groups." in alone
+    grouped = _evaluate(_noisy(90, group_id=[f"g{i // 2}" for i in range(90)])).notes[0]
+    assert "45 identity groups, so these intervals are too narrow" in grouped
+
+
+def test_a_class_with_its_own_source_cannot_be_told_apart_from_it() -> None:
+    labels = np.arange(90) % 3
+    probabilities = np.full((90, 3), 1 / 3)
+    source = np.array(["mendeley", "nih", "radiography"])[np.where(labels == 1, 1, 0)]
+    source[labels == 2] = np.where(np.arange(30) % 2, "mendeley", "radiography")
+    notes = _evaluate(_predictions(labels, probabilities, source=source)).notes
+    assert any(note.startswith("Class 0: all its images come from mendeley; nothing here") for note in notes)
+    assert any("Class 1: all its images come from nih" in n and "told apart from its source" in n for n in notes)
+    assert not any(note.startswith("Class 2: all its images") for note in notes)
+
+
+def test_one_source_for_all_is_said_once() -> None:
+    notes = _evaluate(_noisy(90)).notes
+    assert sum("source" in note for note in notes) == 1
+    assert any(note.startswith("All images come from one source (nih)") for note in notes)
+
+
+def test_predictions_of_another_task_are_refused() -> None:
+    with pytest.raises(ModelGateError, match="task t has"):
+        _evaluate(_noisy(30), task=_task(2))
+
+
+def test_unknown_labels_are_refused() -> None:
+    with pytest.raises(DataGateError, match="'hernia'"):
+        _evaluate(_noisy(30, label="hernia"))
+
+
+def test_images_without_identity_group_are_refused() -> None:
+    with pytest.raises(DataGateError, match="30 images"):
+        _evaluate(_noisy(30, group_id=""))

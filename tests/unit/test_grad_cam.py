@@ -1,0 +1,156 @@
+"""Grad-CAM against its closed form, and what it leaves behind in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from data_contracts.errors import UsageProblem
+from models.explanation.grad_cam import grad_cam
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Nets this small only lose by waiting for threads on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class _PooledNet(nn.Module):
+    """Convolution, then an in-place ReLU on its very output, global average pooling and a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.last = nn.Conv2d(8, 6, 3, stride=2, padding=1)
+        self.activation = nn.ReLU(inplace=True)
+        self.norm = nn.BatchNorm1d(6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.activation(self.last(torch.relu(self.stem(x))))
+        return self.head(self.norm(features.mean(dim=(2, 3))))
+
+
+def _seeded(build: object) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build()
+
+
+def _inputs(n: int, size: int = 32) -> Tensor:
+    return torch.rand(n, 1, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _closed_form(model: nn.Module, layer: str, inputs: Tensor, weight: Tensor, size: int) -> NDArray[np.float32]:
+    """CAM of a pooled linear head: relu(sum_k w_k A_k) / (h w), enlarged. weight (B, C) of each input's class."""
+    kept = []
+    with (
+        model.get_submodule(layer).register_forward_hook(lambda *call: kept.append(call[2].clone())),
+        torch.no_grad(),
+    ):
+        model.eval()(inputs)
+    activations = kept[0]
+    cam = torch.relu((weight[:, :, None, None] * activations).sum(dim=1, keepdim=True))
+    cam = cam / activations[0, 0].numel()
+    return interpolate(cam, size=(size, size), mode="bilinear")[:, 0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "head", "memory_format", "frozen"),
+    [
+        ("resnet18", "layer4", "fc", torch.contiguous_format, False),
+        ("resnet18", "layer4", "fc", torch.channels_last, True),
+        ("densenet121", "features.norm5", "classifier", torch.channels_last, False),
+    ],
+)
+def test_grad_cam_equals_the_closed_form_of_pooled_linear_heads(
+    name: str, layer: str, head: str, memory_format: torch.memory_format, frozen: bool
+) -> None:
+    model = _seeded(lambda: timm.create_model(name, num_classes=3, in_chans=1))
+    model = model.to(memory_format=memory_format).requires_grad_(not frozen)
+    inputs, classes = _inputs(3, size=64), np.array([0, 1, 2])
+    found = grad_cam(model, layer, inputs, classes)
+    expected = _closed_form(model, layer, inputs, model.get_submodule(head).weight.detach()[classes], 64)
+    assert found.dtype == np.float32
+    assert expected.max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
+def test_an_in_place_relu_after_the_layer_does_not_reach_the_activations() -> None:
+    # torchvision's DenseNet overwrites the output of features.norm5, negative values included.
+    model = _seeded(lambda: torchvision.models.densenet121(num_classes=3)).eval()
+    inputs = _inputs(2, size=64).repeat(1, 3, 1, 1)
+    with torch.no_grad():
+        before_relu = model.features(inputs)
+    assert before_relu.min() < 0
+    # Through the ReLU the gradient is w_k / (h w) where the map is positive.
+    weight = model.classifier.weight.detach()[[1, 2]] * (before_relu > 0).float().mean(dim=(2, 3))
+    expected = _closed_form(model, "features", inputs, weight, 64)
+    found = grad_cam(model, "features.norm5", inputs, np.array([1, 2]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize("layer", ["last", "activation"])
+def test_both_sides_of_an_in_place_relu_can_be_explained(layer: str) -> None:
+    maps = grad_cam(_seeded(_PooledNet), layer, _inputs(4), np.array([0, 1, 2, 0]))
+    assert maps.shape == (4, 32, 32)
+    assert maps.min() == 0
+    assert maps.max() > 0
+
+
+def test_maps_do_not_depend_on_the_batch_size() -> None:
+    model, inputs, classes = _seeded(_PooledNet), _inputs(5), np.array([0, 1, 2, 0, 1])
+    together = grad_cam(model, "activation", inputs, classes)
+    in_pairs = grad_cam(model, "activation", inputs, classes, batch_size=2)
+    np.testing.assert_allclose(in_pairs, together, rtol=1e-5, atol=1e-7 * together.max())
+
+
+def test_a_map_without_a_positive_region_stays_zero() -> None:
+    model = _seeded(_PooledNet)
+    nn.init.constant_(model.head.weight, -1.0)
+    assert not grad_cam(model, "activation", _inputs(2), np.array([0, 1])).any()
+
+
+def test_nothing_is_left_behind_in_the_model() -> None:
+    model = _seeded(_PooledNet).train()
+    model.norm.eval()
+    model.stem.requires_grad_(False)
+    hooks = sum(len(module._forward_hooks) for module in model.modules())
+    grad_cam(model, "activation", _inputs(3), np.array([0, 1, 2]))
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert [p.requires_grad for p in model.parameters()] == [False] * 2 + [True] * 6
+    assert model.training
+    assert not model.norm.training
+    assert sum(len(module._forward_hooks) for module in model.modules()) == hooks == 0
+
+
+def test_an_error_inside_the_network_still_hands_the_model_back() -> None:
+    model = _seeded(_PooledNet).train()
+    with pytest.raises(RuntimeError):
+        grad_cam(model, "activation", torch.rand(2, 5, 32, 32), np.array([0, 1]))
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_grad_cam_works_inside_inference_mode() -> None:
+    model, inputs = _seeded(_PooledNet), _inputs(2)
+    expected = grad_cam(model, "activation", inputs, np.array([0, 1]))
+    with torch.inference_mode():
+        assert np.array_equal(grad_cam(model, "activation", inputs.clone(), np.array([0, 1])), expected)
+
+
+@pytest.mark.parametrize(("layer", "words"), [("layer9", "no module 'layer9'"), ("norm", "no feature map")])
+def test_a_layer_without_a_map_is_refused(layer: str, words: str) -> None:
+    with pytest.raises(UsageProblem, match=words):
+        grad_cam(_seeded(_PooledNet), layer, _inputs(2), np.array([0, 1]))

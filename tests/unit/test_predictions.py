@@ -1,0 +1,155 @@
+"""Predictions: what is kept of a model's answers, and how they are made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from data_contracts.errors import DataGateError, ModelGateError
+from models.evaluation.predictions import Predictions, predict_probabilities
+from models.preprocessing import Preprocessing
+
+
+def _predictions(labels: NDArray[np.int64], probabilities: NDArray[np.float64], **columns: object) -> Predictions:
+    n = len(labels)
+    rows = pd.DataFrame(
+        {
+            "image_id": [f"i{i:05d}" for i in range(n)],
+            "group_id": [f"g{i:05d}" for i in range(n)],
+            "patient": ["" if i % 2 else f"nih:{i}" for i in range(n)],
+            "source": "nih",
+            "split": "test",
+            "label": [f"c{k}" for k in labels],
+        }
+    ).assign(**columns)
+    return Predictions.of(rows, probabilities, [f"c{k}" for k in range(probabilities.shape[1])])
+
+
+def _noisy(n: int) -> Predictions:
+    generator = np.random.default_rng(0)
+    scores = generator.random((n, 3))
+    return _predictions(generator.integers(3, size=n), scores / scores.sum(axis=1, keepdims=True))
+
+
+def test_saved_predictions_come_back_equal_and_byte_for_byte(tmp_path: Path) -> None:
+    predictions = _noisy(40)
+    predictions.save(tmp_path / "a.parquet")
+    predictions.save(tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+    loaded = Predictions.load(tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(loaded.frame, predictions.frame)
+    assert loaded.content_hash() == predictions.content_hash()
+
+
+def test_the_content_hash_changes_with_the_last_bit_of_a_probability() -> None:
+    predictions = _noisy(40)
+    changed = predictions.frame.copy()
+    changed.loc[7, "p_c0"] = np.nextafter(changed.loc[7, "p_c0"], 1)
+    assert Predictions(changed).content_hash() != predictions.content_hash()
+
+
+def test_predictions_are_sorted_by_image_and_keep_their_probabilities() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
+    predictions = _predictions(np.array([0, 1]), probabilities, image_id=["b", "a"])
+    assert list(predictions.frame["image_id"]) == ["a", "b"]
+    assert predictions.probabilities.tolist() == [[0.2, 0.8], [0.9, 0.1]]
+    assert predictions.labels.tolist() == [1, 0]
+
+
+def test_a_table_of_another_kind_is_no_predictions(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(DataGateError, match="schema version"):
+        Predictions.load(tmp_path / "other.parquet")
+    with pytest.raises(DataGateError, match="columns"):
+        Predictions(_noisy(3).frame.drop(columns="patient"))
+
+
+@pytest.mark.parametrize("row", [(np.nan, 0.5), (0.5, 0.6), (1.5, -0.5)])
+def test_numbers_that_are_no_distribution_are_refused(row: tuple[float, float]) -> None:
+    with pytest.raises(ModelGateError, match="1 of 2 predictions"):
+        _predictions(np.array([0, 1]), np.array([(0.5, 0.5), row]))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Nets this small only lose by waiting for threads on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class _Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.trunk(x).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def net() -> _Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _Net()
+
+
+IMAGES = np.random.default_rng(0).integers(256, size=(10, 16, 16), dtype=np.uint8)
+UNIT = Preprocessing(size=16, mode="unit")
+
+
+def test_predictions_follow_the_order_of_the_rows_whatever_the_batches(net: _Net) -> None:
+    rows = np.array([7, 2, 9, 0, 2])
+    together = predict_probabilities(net, IMAGES, rows, UNIT)
+    with torch.inference_mode():
+        logits = net.eval()(torch.from_numpy(IMAGES[rows])[:, None].float() / 255)
+    assert together.dtype == np.float64
+    assert together == pytest.approx(torch.softmax(logits.double(), dim=1).numpy(), abs=1e-6)
+    assert predict_probabilities(net, IMAGES, rows, UNIT, batch_size=2) == pytest.approx(together, abs=1e-6)
+
+
+def test_predicting_reads_a_memory_map(net: _Net, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", IMAGES)
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    rows = np.arange(10)
+    assert np.array_equal(
+        predict_probabilities(net, images, rows, UNIT), predict_probabilities(net, IMAGES, rows, UNIT)
+    )
+
+
+def test_predicting_hands_every_module_back_in_its_mode(net: _Net) -> None:
+    net.train()
+    net.trunk[1].eval()
+    before = net.trunk[1].running_mean.clone()
+    predict_probabilities(net, IMAGES, np.arange(4), UNIT)
+    assert net.training
+    assert net.trunk[3].training
+    assert not net.trunk[1].training
+    assert torch.equal(net.trunk[1].running_mean, before)
+
+
+def test_a_diverged_model_is_refused(net: _Net) -> None:
+    nn.init.constant_(net.head.bias, float("nan"))
+    with pytest.raises(ModelGateError, match="not finite"):
+        predict_probabilities(net, IMAGES, np.arange(4), UNIT)
+
+
+def test_reading_predictions_and_explanations_does_not_import_torch() -> None:
+    code = (
+        "import sys, models.evaluation.predictions, models.explanation.sheet; "
+        "print([name for name in ('torch', 'captum', 'matplotlib', 'zenml') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
