@@ -98,8 +98,8 @@ def build_image_store(
     rows that name the earlier file. Raises EnvironmentProblem before starting where the disk is too small, and
     where it fills up on the way (the half-written store is removed).
     """
-    pixel_bytes = settings.size**2
-    require_free_space(stores, len(offered.frame) * pixel_bytes, "The image store")
+    stores.mkdir(parents=True, exist_ok=True)
+    require_free_space(stores, len(offered.frame) * settings.size**2, "The image store")
     part = stores / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

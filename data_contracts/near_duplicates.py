@@ -3,38 +3,53 @@
 Chest radiographs resemble each other, so no fingerprint alone can tell a copy from another patient. And copies are
 cropped, padded and stretched (collections cut off burnt-in text), which changes up to half the bits of a
 perceptual hash. So there are two fingerprints, one that endures blur and one that endures cropping, and the
-pictures of a proposed pair are laid over each other, shift and scale of either axis free, before they are compared.
-Rotation and mirroring are not searched for.
+pictures of a proposed pair are laid over each other, shift and scale of either axis free, before they are
+compared. Rotation and mirroring are not searched for, and a frame added around a picture can hide a copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 Floats = NDArray[np.floating[Any]]
 
-_SIDE, _COARSE_SIDE = 64, 32
-_STEPS, _COARSE_STEPS = 4, 6
-# Structure broader than this Gaussian standard deviation, in pixels, is what all chests share; it is subtracted.
-_BLUR = 4.0
+_SIDE = 64
+
+
+class _Stage(NamedTuple):
+    """One round of alignment of pictures shrunk to `side` pixels.
+
+    blur: structure broader than this Gaussian standard deviation, in pixels, is what all chests share, so it is
+    subtracted. margin: the frame, in halves of the side, that is not compared: near a border the blur sees
+    different surroundings in a picture and in its crop. steps: Gauss-Newton steps.
+    """
+
+    side: int
+    blur: float
+    margin: float
+    steps: int
+
+
+_STAGES = (_Stage(32, 4.0, 0.0, 6), _Stage(_SIDE, 4.0, 0.06, 4), _Stage(_SIDE, 2.0, 0.06, 4))
+_SPECTRUM_BLUR = 4.0
 _MOST_SCALING, _MOST_SHIFT = 1.3, 0.3  # shift in halves of the side
 _LEAST_OVERLAP = 0.6
-# True copies lose at most this much correlation on the coarse grid against the fine one (measured: 0.022).
-_COARSE_SLACK = 0.05
 _BANDS = 10
 _BAND_RANGE = (1.5, 28.0)  # cycles per picture
-_AT_ONCE = 256
-_CELLS_AT_ONCE = 2**22
+_AT_ONCE = 256  # pictures or pairs
+_CELLS_AT_ONCE = 2**22  # of the matrix of all pairs, which is never held whole
 
 
 def find_near_duplicates(
     hashes: Sequence[str],
     images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
     *,
     max_hash_distance: int,
     min_spectrum_similarity: float,
@@ -42,15 +57,16 @@ def find_near_duplicates(
 ) -> pd.DataFrame:
     """All pairs that show the same picture.
 
-    hashes: N perceptual hashes of 64 hex digits. images: (N, H, W) uint8, may be a memory map. A pair is proposed
-    where at most max_hash_distance of 256 bits differ or the spectra are at least min_spectrum_similarity alike
-    (cosine), and confirmed where the aligned pictures correlate with at least min_correlation.
+    hashes: N perceptual hashes of 64 hex digits. images: (M, H, W) uint8, may be a memory map. rows: (N,) the row
+    of images that belongs to each hash. A pair is proposed where at most max_hash_distance of 256 bits differ or
+    the cosine of the spectra is at least min_spectrum_similarity, and confirmed where the aligned pictures
+    correlate with at least min_correlation.
 
     Returns first, second (int64 positions, first < second), hash_distance (bits) and correlation, one row per
-    pair, sorted by position. Every pair is looked at: time grows with N squared, memory by some 5 KiB per image.
+    pair, sorted by position. Every pair is looked at: time grows with N squared, memory by some 10 KiB per image.
     """
     words = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(-1, 4)
-    thumbnails = _thumbnails(images)
+    thumbnails = _thumbnails(images)[rows]
     proposed = np.concatenate(
         [
             _pairs_by_hash(words, max_hash_distance),
@@ -62,7 +78,7 @@ def find_near_duplicates(
     for start in range(0, len(proposed), _AT_ONCE):
         first, second = proposed[start : start + _AT_ONCE].T
         correlation[start : start + _AT_ONCE] = _aligned_correlation(
-            thumbnails[first], thumbnails[second], min_correlation - _COARSE_SLACK
+            thumbnails[first], thumbnails[second], min_correlation
         )
     confirmed = correlation >= min_correlation
     first, second = proposed[confirmed].T
@@ -106,14 +122,14 @@ def _spectra(thumbnails: NDArray[np.uint8]) -> Floats:
     """Unit vectors (N, 242) that hardly change under shift, crop and contrast.
 
     The magnitude of the Fourier transform ignores shift; averaging it in bands of constant width in log frequency,
-    along either axis, absorbs some scaling (the thought of Fourier-Mellin registration: Reddy & Chatterji 1996).
+    along either axis, absorbs some scaling (the idea of Fourier-Mellin registration: Reddy & Chatterji 1996).
     """
     filters = _bands()
     window = np.hanning(_SIDE).astype(np.float32)
-    blur = _blurring(_SIDE)
+    blur = _blurring(_SIDE, _SPECTRUM_BLUR)
     spectra = np.zeros((len(thumbnails), 2 * len(filters) ** 2), np.float32)
     for start in range(0, len(thumbnails), _AT_ONCE):
-        detail = _detail(thumbnails[start : start + _AT_ONCE].astype(np.float32))
+        detail = _detail(thumbnails[start : start + _AT_ONCE].astype(np.float32), blur)
         local_contrast = np.sqrt((blur @ detail**2 @ blur.T).clip(0))
         windowed = detail / (local_contrast + 2) * window[:, None] * window
         magnitude = np.abs(np.fft.rfft2(windowed)).astype(np.float32)
@@ -141,25 +157,28 @@ def _bands() -> Floats:
 
 
 def _aligned_correlation(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], coarse_minimum: float
+    first: NDArray[np.uint8], second: NDArray[np.uint8], minimum: float
 ) -> NDArray[np.float64]:
     """Correlation of each pair of pictures after laying the second over the first, in [-1, 1].
 
-    first, second: (B, 64, 64). Pairs below coarse_minimum on a coarse grid keep their coarse correlation.
+    first, second: (B, 64, 64). A pair below `minimum` at one stage goes no further: finer detail agrees less.
     """
-    fine_first, fine_second = first.astype(np.float32), second.astype(np.float32)
-    shrink = _averaging(_SIDE, _COARSE_SIDE)
-    unmoved = np.tile(np.array([1, 0, 1, 0], np.float32), (len(first), 1))
-    coarse = _detail(shrink @ fine_first @ shrink.T), _detail(shrink @ fine_second @ shrink.T)
-    correlation, warp = _align(*coarse, unmoved, _COARSE_STEPS)
-    near = correlation >= coarse_minimum
-    if near.any():
-        correlation[near], _ = _align(_detail(fine_first[near]), _detail(fine_second[near]), warp[near], _STEPS)
-    return correlation.astype(np.float64)
+    correlation = np.full(len(first), -1.0)
+    near = np.arange(len(first))
+    warp: Floats = np.tile(np.array([1, 0, 1, 0], np.float32), (len(first), 1))
+    for stage in _STAGES:
+        if not len(near):
+            break
+        blur = _blurring(stage.side, stage.blur)
+        details = [_detail(_shrunk(thumbnails[near], stage.side), blur) for thumbnails in (first, second)]
+        correlation[near], warp = _align(details[0], details[1], warp, stage)
+        above = correlation[near] >= minimum
+        near, warp = near[above], warp[above]
+    return correlation
 
 
-def _align(first: Floats, second: Floats, warp: Floats, steps: int) -> tuple[Floats, Floats]:
-    """The best correlation met on the way, and its warp, over a number of Gauss-Newton steps.
+def _align(first: Floats, second: Floats, warp: Floats, stage: _Stage) -> tuple[Floats, Floats]:
+    """The best correlation met on the way, and its warp, over the steps of a stage.
 
     warp: (B, 4) = scale and shift along x, scale and shift along y: the point x of `first` is the point
     scale · x + shift of `second`, both from -1 to 1. Inverse compositional Lucas-Kanade: Baker & Matthews (2004),
@@ -176,18 +195,19 @@ def _align(first: Floats, second: Floats, warp: Floats, steps: int) -> tuple[Flo
     solver = np.linalg.inv(hessian + damping * np.eye(4, dtype=np.float32)) @ descent
 
     best, best_warp = np.full(len(first), -1, np.float32), warp
-    for step in range(steps + 1):
-        along_x, inside_x = _sampling(warp[:, 0:1] * grid + warp[:, 1:2])
-        along_y, inside_y = _sampling(warp[:, 2:3] * grid + warp[:, 3:4])
-        inside = inside_y[:, :, None] * inside_x[:, None, :]
+    reach = 1 - stage.margin + 1e-4
+    for step in range(stage.steps + 1):
+        x, y = warp[:, 0:1] * grid + warp[:, 1:2], warp[:, 2:3] * grid + warp[:, 3:4]
+        inside_x, inside_y = ((np.abs(at) <= reach) & (np.abs(grid) <= reach) for at in (x, y))
+        inside = (inside_y[:, :, None] & inside_x[:, None, :]).astype(np.float32)
         overlap = inside.mean((1, 2))
-        moved = _standardised(along_y @ second @ along_x.transpose(0, 2, 1), inside)
+        moved = _standardised(_sampling(y) @ second @ _sampling(x).transpose(0, 2, 1), inside)
         correlation = (_standardised(first, inside) * moved).mean((1, 2)) / np.maximum(overlap, 1e-6)
         correlation[overlap < _LEAST_OVERLAP] = -1
         better = correlation > best
         best = np.where(better, correlation, best)
         best_warp = np.where(better[:, None], warp, best_warp)
-        if step < steps:
+        if step < stage.steps:
             residual = (moved - template) * inside
             move = (solver @ residual.reshape(len(first), -1, 1))[:, :, 0]
             scale = (warp[:, ::2] / (1 + move[:, ::2].clip(-0.2, 0.2))).clip(1 / _MOST_SCALING, _MOST_SCALING)
@@ -196,13 +216,12 @@ def _align(first: Floats, second: Floats, warp: Floats, steps: int) -> tuple[Flo
     return best, best_warp
 
 
-def _sampling(points: Floats) -> tuple[Floats, Floats]:
-    """Linear interpolation at `points` (B, S) as matrices (B, S, S), and 1 where a point lies inside, else 0."""
+def _sampling(points: Floats) -> Floats:
+    """Linear interpolation at `points` (B, S), from -1 to 1, as matrices (B, S, S); 0 outside."""
     side = points.shape[-1]
     position = (points + 1) * ((side - 1) / 2)
-    weights = (1 - np.abs(position[:, :, None] - np.arange(side, dtype=np.float32))).clip(0)
-    inside = (np.abs(points) <= 1 + 1e-4).astype(np.float32)
-    return weights, inside
+    weights: Floats = (1 - np.abs(position[:, :, None] - np.arange(side, dtype=np.float32))).clip(0)
+    return weights
 
 
 def _standardised(pictures: Floats, inside: Floats) -> Floats:
@@ -213,34 +232,30 @@ def _standardised(pictures: Floats, inside: Floats) -> Floats:
     return centred
 
 
-def _detail(pictures: Floats) -> Floats:
+def _detail(pictures: Floats, blur: Floats) -> Floats:
     """The pictures less their blurred selves."""
-    blur = _blurring(pictures.shape[-1])
     return pictures - blur @ pictures @ blur.T
 
 
-def _blurring(side: int) -> Floats:
+def _blurring(side: int, width: float) -> Floats:
     """(side, side) Gaussian blur along one axis; at the borders it averages over what there is."""
     offset = np.arange(side, dtype=np.float32)
-    weights: Floats = np.exp(-((offset[:, None] - offset) ** 2) / (2 * _BLUR**2))
+    weights: Floats = np.exp(-((offset[:, None] - offset) ** 2) / (2 * width**2))
     weights /= weights.sum(axis=1, keepdims=True)
     return weights
 
 
 def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(N, 64, 64) uint8 averages of the images."""
-    along_y, along_x = _averaging(images.shape[1], _SIDE), _averaging(images.shape[2], _SIDE)
     thumbnails = np.zeros((len(images), _SIDE, _SIDE), np.uint8)
-    for start in range(0, len(images), _AT_ONCE):
-        block = images[start : start + _AT_ONCE].astype(np.float32)
-        thumbnails[start : start + len(block)] = np.rint(along_y @ block @ along_x.T)
+    for thumbnail, image in zip(thumbnails, images, strict=True):
+        thumbnail[:] = np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX))
     return thumbnails
 
 
-def _averaging(source: int, target: int) -> Floats:
-    """(target, source) matrix that averages `source` pixels to `target` pixels by overlapping length."""
-    edges = np.arange(target + 1) * (source / target)
-    pixels = np.arange(source)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    averaging: Floats = (overlap.clip(0) * (target / source)).astype(np.float32)
-    return averaging
+def _shrunk(thumbnails: NDArray[np.uint8], side: int) -> Floats:
+    """(B, side, side) averages of square blocks of pixels."""
+    factor = _SIDE // side
+    blocks = thumbnails.reshape(-1, side, factor, side, factor)
+    shrunk: Floats = blocks.mean(axis=(2, 4), dtype=np.float32)
+    return shrunk

@@ -111,11 +111,10 @@ def main() -> None:
     except LunglineError as error:
         code = _complain(error)
     except (typer.Abort, KeyboardInterrupt):
-        print("Interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
-        code = INTERRUPTED
+        code = _interrupted()
     except typer.Exit as stop:
         code = stop.exit_code
-    except Exception as error:
+    except BaseException as error:
         code = _unexpected(error)
     sys.stdout.flush()
     sys.exit(code or 0)
@@ -127,8 +126,15 @@ def _complain(error: LunglineError) -> int:
     return error.exit_code
 
 
-def _unexpected(error: Exception) -> int:
-    """Usage errors of the parser, a full disk, and everything nobody foresaw."""
+def _interrupted() -> int:
+    print("Interrupted. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _unexpected(error: BaseException) -> int:
+    """Usage errors of the parser, signals that ZenML caught first, a full disk, and everything nobody foresaw."""
+    if type(error).__name__ in ("RunInterruptedException", "RunStoppedException"):
+        return _interrupted()
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):
         print(f"Error: {error.format_message()}\n  What to do: see `lungline --help`.", file=sys.stderr)
         return int(error.exit_code)

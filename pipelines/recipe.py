@@ -67,6 +67,8 @@ class Recipe(BaseModel):
         names = [architecture.name for architecture in self.architectures]
         if len(set(names)) < len(names):
             raise ValueError("an architecture is named twice")
+        for architecture in self.architectures:
+            self.training.for_architecture(architecture)  # its own values must fit the training section's
         return self
 
     @property

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from zenml import pipeline
+from zenml.enums import ExecutionMode
 
 from pipelines.recipe import Recipe
 from steps.data import identify, ingest, label, split, store_images, validate
@@ -16,13 +17,13 @@ from steps.select import register, select
 from steps.train import train
 
 
-@pipeline(name="data")
+@pipeline(name="data", execution_mode=ExecutionMode.FAIL_FAST)
 def data_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: str) -> None:
     """From raw datasets to a validated, split catalog over an image store."""
     _data(Recipe.model_validate(recipe), data_dir, data_fingerprint)
 
 
-@pipeline(name="training")
+@pipeline(name="training", execution_mode=ExecutionMode.FAIL_FAST)
 def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: str) -> None:
     """Every architecture of the recipe from the same split, side by side, and the best registered."""
     plan = Recipe.model_validate(recipe)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from data_contracts.catalog import COLUMNS, DUPLICATE, KEPT, QUARANTINED, Catalog
 from data_contracts.expectations.report import MAX_NAMED_ROWS, ValidationCheck, ValidationReport
 from data_contracts.expectations.suite import SUITE_FOLDER, Check, Rows, Suite, load_suite, suite_problem
+from data_contracts.telemetry import switch_off_telemetry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +37,15 @@ def validate_catalog(
 
 def run_suite(suite: Suite, catalog: Catalog, *, classes: list[str], quarantine_limit: float) -> ValidationReport:
     """Check a catalog against a suite. A check that cannot be evaluated counts as failed."""
-    # Great Expectations reports its use over the network unless told not to before it is imported.
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    switch_off_telemetry()
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     frame = _without_nulls(catalog.frame)
     checks = suite.planned(classes)
     expectations = [build_expectation(suite.path, check) for check in checks]
+    # The module that announces a temporary folder for pages nobody builds sets its own level.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("lungline").add_dataframe_asset("catalog")

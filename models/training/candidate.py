@@ -50,7 +50,7 @@ def train_candidate(
     settings = TrainingSettings(**shaped_by["training"])
     architecture = ArchitectureSettings(**shaped_by["architecture"])
     class_names = task_named(shaped_by["task"]).class_names
-    preprocessing = Preprocessing(size=store.size, mode=describe(architecture.name).preprocessing_mode)
+    preprocessing = Preprocessing(size=store.size, mode=describe(architecture.name, architecture.cam_layer).preprocessing_mode)
     validation = labelled_rows(catalog, "val", class_names)
     epochs = architecture.epochs or settings.epochs
     trained = train_classifier(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_contracts.errors import UsageProblem
 from data_contracts.sources import SOURCES
+from data_contracts.splits import SPLITS
 from pipelines.commands.output import console, print_json, print_table
 
 
@@ -77,9 +78,11 @@ def build(recipe_name: str, data: Path | None, overrides: Sequence[str]) -> None
     from pipelines.runner import run_data
 
     result = run_data(recipe, data, environment.workspace)
+    labelled = result.catalog.kept[lambda frame: frame["split"] != ""]
+    counts = labelled.groupby(["label", "source", "split"]).size().unstack(fill_value=0)
     print_table(
-        ("class", "source", "#train", "#val", "#test"),
-        [(r.label, r.source, *(f"{n:,}" for n in (r.train, r.val, r.test))) for r in result.composition],
+        ("class", "source", *(f"#{split}" for split in SPLITS)),
+        [(label, source, *(f"{row.get(split, 0):,}" for split in SPLITS)) for (label, source), row in counts.iterrows()],
     )
-    console().print(f"\ndata hash  {result.data_hash[:16]}", soft_wrap=True)
+    console().print(f"\ndata hash  {result.catalog.content_hash()[:16]}", soft_wrap=True)
     console().print(f"report     {result.report}", soft_wrap=True)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -28,6 +26,8 @@ from models.training.augmentation_settings import AugmentationSettings
 from models.training.batches import LabelledRows, consecutive_batches, epoch_batches, read_images
 from models.training.device import Compute, bf16_supported
 from models.training.loop import training_step
+from tests.bench.comparison import Comparison, judge
+from tests.bench.pictures import write_pictures
 from tests.bench.timing import cpu_seconds
 
 CPU = torch.device("cpu")
@@ -37,55 +37,19 @@ ROWS = 512  # read per measurement of ours
 STEP = 16  # images per training step
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """CPU seconds per image, the usual way and ours. ours is None where this machine cannot run it."""
-
-    name: str
-    usual: float
-    ours: float | None
-    target: float
-
-    @property
-    def missed(self) -> bool:
-        return self.ours is not None and self.usual / self.ours < self.target
-
-    def line(self) -> str:
-        start = f"{self.name:<34}{self.usual * 1e6:>12,.0f}"
-        if self.ours is None:
-            return f"{start}{'-':>12}{'-':>10}{self.target:>9.1f}x  skipped: this CPU has no bf16 instructions"
-        verdict = "MISSED" if self.missed else "ok"
-        return f"{start}{self.ours * 1e6:>12,.0f}{self.usual / self.ours:>9.1f}x{self.target:>9.1f}x  {verdict}"
-
-
 def main() -> int:
     """Measure, print the table, and return the exit status."""
     torch.set_num_threads(1)
-    print(f"{'CPU microseconds per image':<34}{'usual':>12}{'ours':>12}{'ratio':>10}{'target':>10}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_pictures(folder / "pictures")
+        write_pictures(folder / "pictures", FILES)
         images = write_store(folder / "images.npy")
         comparisons = [
             train_path(folder / "pictures", images),
             evaluation_path(folder / "pictures", images),
             train_step(),
         ]
-    for comparison in comparisons:
-        print(comparison.line())
-    return int(any(comparison.missed for comparison in comparisons))
-
-
-def write_pictures(folder: Path) -> None:
-    """Grey 1024 x 1024 PNG files of about 400 KB, as chest radiographs have: slow shading and fine noise."""
-    rng = np.random.default_rng(0)
-    for number in range(FILES):
-        shading = Image.fromarray(rng.integers(40, 216, (12, 12)).astype(np.uint8))
-        smooth = np.asarray(shading.resize((1024, 1024), Image.Resampling.BICUBIC), dtype=np.float64)
-        noisy = np.clip(smooth + rng.normal(0, 1.2, smooth.shape), 0, 255).astype(np.uint8)
-        path = folder / f"class_{number % 2}" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy).save(path)
+    return judge(comparisons)
 
 
 def write_store(path: Path) -> np.ndarray:
@@ -149,7 +113,7 @@ def train_step() -> Comparison:
 
     seconds = per_image(usual, STEP)
     if not bf16_supported(CPU):
-        return Comparison("simple_cnn training step", seconds, None, 1.8)
+        return Comparison("simple_cnn training step", seconds, None, 1.8, "this CPU has no bf16 instructions")
 
     model = build("simple_cnn", num_classes=3, img_size=224).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

@@ -1,9 +1,10 @@
-"""The phantom collection: planned exactly, written atomically, and true to the raw layouts of its three sources."""
+"""The phantom collection: planned exactly, written atomically, true to the raw layouts of its sources."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -191,10 +192,11 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["scan.png"]
     with pytest.raises(UsageProblem, match="other settings"):
         write_phantom_datasets(collection[0], PhantomSettings(images=50))
-    taken = tmp_path.parent / (tmp_path.name + "-new.part")
-    taken.mkdir()
-    with pytest.raises(UsageProblem, match="not begun by a phantom"):
-        write_phantom_datasets(taken.with_suffix(""), SMALL)
+    missing = next(entry for entry in collection[1].files if not entry.mask_file)
+    shutil.copytree(collection[0], tmp_path / "incomplete")
+    (tmp_path / "incomplete" / missing.file).unlink()
+    with pytest.raises(UsageProblem, match="lacks 1 files"):
+        write_phantom_datasets(tmp_path / "incomplete", SMALL)
 
 
 def test_a_killed_drawing_leaves_no_folder_and_the_next_one_finishes(
@@ -209,6 +211,7 @@ def test_a_killed_drawing_leaves_no_folder_and_the_next_one_finishes(
     with pytest.raises(KeyboardInterrupt):
         write_phantom_datasets(folder, SMALL, kill_after_five)
     assert not folder.exists()
+    assert len(list(tmp_path.iterdir())) == 1
     write_phantom_datasets(folder, SMALL)
     assert digests(folder) == digests(collection[0])
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -1,7 +1,7 @@
 """A phantom data collection on disk: three datasets in raw layouts, and the truth about them in phantom.json.
 
-The folder appears complete or not at all: everything is drawn into a sibling `NAME.part`, which is renamed at the
-end.
+The folder appears complete or not at all: everything is drawn into a sibling `NAME.phantom.part`, which is
+renamed at the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from data_contracts.sources.phantom.tables import write_nih_tables, write_radiog
 from data_contracts.workspace import require_free_space
 
 GENERATOR_VERSION = 1  # raise it whenever the same settings would give other bytes
-_UNFINISHED = "phantom.drawing"  # marks a part folder as ours to remove
 _MASK_SIDE = 256
 _WEB_PAGE = b"<!DOCTYPE html><html><head><title>403 Forbidden</title></head><body>Log in first.</body></html>\n"
 
@@ -80,18 +79,11 @@ def write_phantom_datasets(
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _existing(folder, settings)
-    part = folder.with_name(folder.name + ".part")
-    if (part / _UNFINISHED).exists():
-        shutil.rmtree(part)  # left by a drawing that was killed
-    elif part.exists():
-        raise UsageProblem(
-            f"{part} exists and was not begun by a phantom drawing.",
-            why="The phantom is drawn there first, and what you keep in it would be lost.",
-            cure="Move it away or choose another folder.",
-        )
+    part = folder.with_name(folder.name + ".phantom.part")
     try:
+        if part.exists():
+            shutil.rmtree(part)  # left by a drawing that was killed
         part.mkdir(parents=True)
-        (part / _UNFINISHED).touch()
     except OSError as error:
         raise EnvironmentProblem(
             f"The phantom cannot be drawn into {folder} ({error.strerror}).",
@@ -106,7 +98,6 @@ def write_phantom_datasets(
     write_nih_tables(part, plates, boxes, settings.seed)
     manifest = PhantomManifest(generator_version=GENERATOR_VERSION, settings=settings, files=tuple(files))
     (part / "phantom.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
-    (part / _UNFINISHED).unlink()
     if folder.exists():
         folder.rmdir()
     os.replace(part, folder)

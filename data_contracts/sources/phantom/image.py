@@ -45,7 +45,7 @@ class PhantomImage:
         return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
 
 
-def draw_severity(rng: np.random.Generator) -> float:
+def _drawn_severity(rng: np.random.Generator) -> float:
     """How plain a case is: mostly middling, with a tail of cases that hardly show."""
     return float(rng.beta(2.2, 1.2))
 
@@ -82,7 +82,7 @@ def draw_phantom(
     film = choose_exposure(healthy, exposure_rng)
 
     disease_rng = random_stream(seed, Stream.DISEASE, index)
-    drawn = draw_severity(disease_rng)  # drawn in any case, so that a given severity changes nothing else
+    drawn = _drawn_severity(disease_rng)  # drawn in any case, so that a given severity changes nothing else
     severity = drawn if severity is None else severity
     finding = draw_disease(disease, severity, chest.lungs, trees, chest.hidden, canvas, disease_rng)
     if effusion > 0:

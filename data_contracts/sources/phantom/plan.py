@@ -23,7 +23,7 @@ FOLDERS: Mapping[SourceName, str] = {
     "mendeley": "mendeley-9xkhgts2s6/Curated X-Ray Dataset",
     "nih": "nih-chest-xrays",
 }
-NIH_FILES_PER_FOLDER = 100
+_NIH_FILES_PER_FOLDER = 100
 
 # (source, label as the source writes it, disease drawn, parts of the collection)
 _CLASSES: tuple[tuple[SourceName, str, Disease, int], ...] = (
@@ -58,8 +58,9 @@ _COPIES: tuple[tuple[tuple[SourceName, str], float, tuple[SourceName, str], Copy
 class Plate:
     """One file to write.
 
-    side: pixels. quality: of JPEG, 0 where the file is PNG. variant: of the shortcut mark. copy_of: position of
-    the original in the plan, −1 for an original. followup and view are of the NIH table only.
+    side: pixels. quality: of JPEG, 0 where the file is PNG. variant: of the shortcut mark; a copy shows that of
+    its original. copy_of: position of the original in the plan, −1 for an original. followup and view are of the
+    NIH table only.
     """
 
     source: SourceName
@@ -94,7 +95,7 @@ def plan_collection(settings: PhantomSettings) -> list[Plate]:
             plates.append(_filed(drawn, number, rng))
     plates = _with_copies(plates, counts, rng)
     if settings.flawed:
-        plates += _flawed_plates(plates, counts)
+        plates += _flawed_plates(plates, counts, settings, rng)
     return [replace(plate, variant=_variant(plate, settings, rng)) for plate in plates]
 
 
@@ -126,7 +127,7 @@ def _nih_plates(
                 wanted = names[int(rng.choice(len(names), p=[left[n] / left.total() for n in names]))]
             finding = wanted
             left[finding] -= 1
-            folder = f"images_{len(plates) // NIH_FILES_PER_FOLDER + 1:03d}/images"
+            folder = f"images_{len(plates) // _NIH_FILES_PER_FOLDER + 1:03d}/images"
             plates.append(
                 Plate(
                     source="nih",
@@ -197,20 +198,26 @@ def _copy(plate: Plate, original: Plate, place: int, kind: CopyKind) -> Plate:
     )
 
 
-def _flawed_plates(plates: list[Plate], counts: Mapping[tuple[SourceName, str], int]) -> list[Plate]:
+def _flawed_plates(
+    plates: list[Plate],
+    counts: Mapping[tuple[SourceName, str], int],
+    settings: PhantomSettings,
+    rng: np.random.Generator,
+) -> list[Plate]:
     """Three more files: one cut short, one that is no picture, one under a label that its original contradicts."""
-
-    def next_in(source: SourceName, label: str) -> Plate:
-        last = next(p for p in reversed(plates) if (p.source, p.label) == (source, label))
-        old, new = (counts[source, label] + step for step in (0, 1))
-        file = last.file.replace(f"-{old}.png", f"-{new}.png").replace(f"({old}).jpg", f"({new}).jpg")
-        return replace(last, file=file, copy_of=-1, copy_kind="")
-
+    flawed = []
+    bad: tuple[tuple[SourceName, str, Disease, Flaw], ...] = (
+        ("radiography", "Lung_Opacity", Disease.OPACITY, "truncated"),
+        ("mendeley", "Normal", Disease.NORMAL, "web page"),
+        ("mendeley", "COVID-19", Disease.COVID19, "wrong label"),
+    )
+    for extra, (source, label, disease, flaw) in enumerate(bad):
+        patient, index = plates[-1].patient + 1 + extra, len(plates) + extra
+        plate = Plate(source, label, disease, patient, index, file="", side=settings.size, flaw=flaw)
+        flawed.append(_filed(plate, counts[source, label] + 1, rng))
     place = next(i for i, p in enumerate(plates) if p.label == "No Finding")
-    cut = replace(next_in("radiography", "Lung_Opacity"), patient=plates[-1].patient + 1, index=len(plates))
-    page = replace(next_in("mendeley", "Normal"), flaw="web page")
-    wrong = _copy(next_in("mendeley", "COVID-19"), plates[place], place, "reencoded")
-    return [replace(cut, flaw="truncated"), page, replace(wrong, flaw="wrong label")]
+    wrong = replace(_copy(flawed[-1], plates[place], place, "reencoded"), flaw="wrong label")
+    return [*flawed[:-1], wrong]
 
 
 def _variant(plate: Plate, settings: PhantomSettings, rng: np.random.Generator) -> int:

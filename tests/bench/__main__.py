@@ -1,0 +1,10 @@
+"""Runs every benchmark and fails where a speed promise is not kept."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import bench_data_path, bench_image_store
+
+if __name__ == "__main__":
+    sys.exit(max(bench.main() for bench in (bench_image_store, bench_data_path)))
