@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -212,8 +212,7 @@ def _decode_file(
         image = read_image(content, size=settings.size, limits=settings.limits)
     except UnreadableImage as error:
         return None, facts | {"status": QUARANTINED, "reason": str(error)}
-    decoded = {name: getattr(image, name) for name in ("image_id", "phash", "width", "height", "mode", "format")}
-    return image.pixels, facts | {"status": KEPT, "reason": "", **decoded, **asdict(image.descriptors)}
+    return image.pixels, facts | {"status": KEPT, "reason": "", **image.facts()}
 
 
 def _write_header(out: Any, rows: int, size: int) -> None:

@@ -24,7 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Datasets: what is there, a phantom to try with, and the image store.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Datasets: what is there, a phantom to try with, and the image store.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 DataOption = Annotated[
@@ -34,7 +36,8 @@ DataOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the path of a YAML file.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. training.epochs=3.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. training.epochs=3."),
 ]
 
 
@@ -114,7 +117,7 @@ def main() -> None:
         code = _interrupted()
     except typer.Exit as stop:
         code = stop.exit_code
-    except BaseException as error:
+    except Exception as error:
         code = _unexpected(error)
     sys.stdout.flush()
     sys.exit(code or 0)
@@ -131,7 +134,7 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
-def _unexpected(error: BaseException) -> int:
+def _unexpected(error: Exception) -> int:
     """Usage errors of the parser, signals that ZenML caught first, a full disk, and everything nobody foresaw."""
     if type(error).__name__ in ("RunInterruptedException", "RunStoppedException"):
         return _interrupted()

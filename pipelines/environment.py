@@ -33,7 +33,9 @@ def prepare_environment() -> Environment:
         os.environ["ZENML_CONFIG_PATH"] = str(workspace.zenml)
         zenml_origin = f"embedded in {workspace.zenml}"
         # An embedded ZenML speaks through Lungline's own progress and errors, unless somebody looks for a defect.
-        os.environ.setdefault("ZENML_LOGGING_VERBOSITY", "WARN" if os.environ.get("LUNGLINE_DEBUG") else "CRITICAL")
+        os.environ.setdefault(
+            "ZENML_LOGGING_VERBOSITY", "WARN" if os.environ.get("LUNGLINE_DEBUG") else "CRITICAL"
+        )
         os.environ.setdefault("ZENML_LOGGING_COLORS_DISABLED", "true")
     configured = os.environ.get("MLFLOW_TRACKING_URI", "")
     tracking_uri = configured or f"sqlite:///{workspace.mlflow / 'mlflow.db'}"

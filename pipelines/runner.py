@@ -103,7 +103,7 @@ def data_folder(recipe: Recipe, data: Path | None, workspace: Workspace) -> Path
         raise UsageProblem(
             f"Recipe {recipe.name!r} needs real datasets and no data folder was given.",
             why="It reads " + ", ".join(recipe.sources) + " in their original layouts.",
-            cure="Give the folder that holds them with --data DIR or LUNGLINE_DATA, or try `lungline train quickstart`.",
+            cure="Name the folder that holds them with --data DIR or LUNGLINE_DATA, or try the recipe quickstart.",
         )
     return _phantom(recipe.phantom, workspace)
 

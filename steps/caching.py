@@ -8,7 +8,16 @@ from pathlib import Path
 from zenml.config.cache_policy import CachePolicy
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPUTING_LIBRARIES = ("captum", "great-expectations", "numpy", "pandas", "pillow", "scikit-learn", "timm", "torch")
+COMPUTING_LIBRARIES = (
+    "captum",
+    "great-expectations",
+    "numpy",
+    "pandas",
+    "pillow",
+    "scikit-learn",
+    "timm",
+    "torch",
+)
 
 
 def library_versions() -> str:

@@ -39,20 +39,31 @@ def ingest(
 
 @step(
     output_materializers=FolderMaterializer,
-    cache_policy=cached_on("data_contracts/images.py", "data_contracts/quality.py", "data_contracts/image_store.py"),
+    cache_policy=cached_on(
+        "data_contracts/images.py", "data_contracts/quality.py", "data_contracts/image_store.py"
+    ),
 )
-def store_images(offered: Catalog, data_dir: str, settings: dict[str, Any]) -> Annotated[ImageStore, "image_store"]:
+def store_images(
+    offered: Catalog, data_dir: str, settings: dict[str, Any]
+) -> Annotated[ImageStore, "image_store"]:
     """Decode every image once into the uint8 store."""
     with progress("decode") as report:
         store = build_image_store(
             offered, Path(data_dir), ImageStoreSettings(**settings), Workspace.current().stores, report
         )
     counts = store.catalog.counts()
-    say("{offered:,} offered = {kept:,} kept + {quarantined:,} quarantined + {duplicate:,} duplicate".format(**counts))
+    say(
+        "{offered:,} offered = {kept:,} kept + {quarantined:,} quarantined + {duplicate:,} duplicate".format(
+            **counts
+        )
+    )
     return store
 
 
-@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts/identity.py", *CATALOG_CODE))
+@step(
+    output_materializers=TableMaterializer,
+    cache_policy=cached_on("data_contracts/identity.py", "data_contracts/near_duplicates.py", *CATALOG_CODE),
+)
 def identify(image_store: ImageStore, settings: dict[str, Any]) -> Annotated[Catalog, "identified"]:
     """Find which images show the same picture or the same patient."""
     return assign_groups(image_store.catalog, image_store.images, IdentitySettings(**settings))

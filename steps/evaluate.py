@@ -30,6 +30,8 @@ def evaluate(
     """Sensitivity, specificity and their company, per class, with intervals."""
     from models.evaluation.candidate import evaluate_candidate
 
-    predictions, validation, test = evaluate_candidate(bundle, image_store, catalog, EvaluationSettings(**settings))
+    predictions, validation, test = evaluate_candidate(
+        bundle, image_store, catalog, EvaluationSettings(**settings)
+    )
     log_metadata({f"test_{test.primary_metric}": test.primary.value, "test_images": test.n})
     return predictions, validation, test

@@ -12,9 +12,7 @@ from data_contracts.splits import SplitSettings
 from data_contracts.workspace import Workspace
 
 
-def stop_unless_passed(
-    report: ValidationReport, catalog: Catalog, recipe: dict[str, Any], run_name: str
-) -> None:
+def stop_unless_passed(report: ValidationReport, catalog: Catalog, recipe: dict[str, Any], run_name: str) -> None:
     """Write runs/<run>/data.html where the report failed, and raise DataGateError naming it."""
     if report.passed:
         return

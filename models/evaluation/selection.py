@@ -26,7 +26,9 @@ def select_best(validation: Sequence[Evaluation]) -> Selection:
 
     Raises ModelGateError where it is undefined for every architecture: nothing could be called best.
     """
-    ranked = sorted(validation, key=lambda e: (-(e.primary.value if e.primary.value is not None else -1.0), e.architecture))
+    ranked = sorted(
+        validation, key=lambda e: (-(e.primary.value if e.primary.value is not None else -1.0), e.architecture)
+    )
     best = ranked[0]
     if best.primary.value is None:
         raise ModelGateError(

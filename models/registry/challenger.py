@@ -31,9 +31,7 @@ def register_winner(
             "lungline.primary_metric": selection.primary_metric,
             "lungline.seed": str(bundle.spec.seed),
         },
-        description_markdown=version_description(
-            evaluation, bundle.spec, [f"Chosen for the {selection.why}."]
-        ),
+        description_markdown=version_description(evaluation, bundle.spec, [f"Chosen for the {selection.why}."]),
     )
     log_evaluation(store, registered.run_id, evaluation)
     return registered

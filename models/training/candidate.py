@@ -50,7 +50,9 @@ def train_candidate(
     settings = TrainingSettings(**shaped_by["training"])
     architecture = ArchitectureSettings(**shaped_by["architecture"])
     class_names = task_named(shaped_by["task"]).class_names
-    preprocessing = Preprocessing(size=store.size, mode=describe(architecture.name, architecture.cam_layer).preprocessing_mode)
+    preprocessing = Preprocessing(
+        size=store.size, mode=describe(architecture.name, architecture.cam_layer).preprocessing_mode
+    )
     validation = labelled_rows(catalog, "val", class_names)
     epochs = architecture.epochs or settings.epochs
     trained = train_classifier(
@@ -72,7 +74,10 @@ def train_candidate(
         image_size=store.size,
         preprocessing=preprocessing,
         operating_points=choose_operating_points(
-            validation.labels, trained.val_probabilities, class_names, EvaluationSettings(**shaped_by["evaluation"])
+            validation.labels,
+            trained.val_probabilities,
+            class_names,
+            EvaluationSettings(**shaped_by["evaluation"]),
         ),
         seed=settings.seed,
         recipe_name=shaped_by["name"],

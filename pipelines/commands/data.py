@@ -50,7 +50,9 @@ def list_sources(data: Path | None, as_json: bool) -> None:
     ]
     print_table(("source", "dataset", "#images here", "folder"), rows)
     for entry in entries:
-        console().print(f"\n{entry['name']}: {entry['handle']}; licence: {entry['licence']}; cite: {entry['citation']}")
+        console().print(
+            f"\n{entry['name']}: {entry['handle']}; licence: {entry['licence']}; cite: {entry['citation']}"
+        )
         for note in entry["notes"]:
             console().print(f"  note: {note}")
     if data is None:
@@ -82,7 +84,10 @@ def build(recipe_name: str, data: Path | None, overrides: Sequence[str]) -> None
     counts = labelled.groupby(["label", "source", "split"]).size().unstack(fill_value=0)
     print_table(
         ("class", "source", *(f"#{split}" for split in SPLITS)),
-        [(label, source, *(f"{row.get(split, 0):,}" for split in SPLITS)) for (label, source), row in counts.iterrows()],
+        [
+            (label, source, *(f"{row.get(split, 0):,}" for split in SPLITS))
+            for (label, source), row in counts.iterrows()
+        ],
     )
     console().print(f"\ndata hash  {result.catalog.content_hash()[:16]}", soft_wrap=True)
     console().print(f"report     {result.report}", soft_wrap=True)

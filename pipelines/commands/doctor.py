@@ -74,7 +74,9 @@ def _disk(environment: Environment) -> Finding:
     home = environment.workspace.home
     free = shutil.disk_usage(home).free / 2**30
     if free < 2:
-        return Finding("disk", "wrong", f"{free:.1f} GiB free in {home}", "Free space, or set LUNGLINE_HOME elsewhere.")
+        return Finding(
+            "disk", "wrong", f"{free:.1f} GiB free in {home}", "Free space, or set LUNGLINE_HOME elsewhere."
+        )
     return Finding("disk", "ok", f"{free:.0f} GiB free in {home}")
 
 

@@ -100,7 +100,9 @@ def test_case_blanks_and_trailing_bars_do_not_make_another_label() -> None:
 
 
 def test_rows_without_image_and_images_without_row_are_both_accounted_for(tmp_path: Path) -> None:
-    data = nih(tmp_path, "00000001_000.png,Mass,0,1,58,M,PA,1,1,1,1,", "00000002_000.png,Mass,0,2,58,M,PA,1,1,1,1,")
+    data = nih(
+        tmp_path, "00000001_000.png,Mass,0,1,58,M,PA,1,1,1,1,", "00000002_000.png,Mass,0,2,58,M,PA,1,1,1,1,"
+    )
     images = data / "nih-chest-xrays" / "images_001" / "images"
     (images / "00000002_000.png").rename(images / "00000009_000.png")
     catalog, notes = merge(["nih"], data)
@@ -109,7 +111,9 @@ def test_rows_without_image_and_images_without_row_are_both_accounted_for(tmp_pa
 
 
 def test_an_image_listed_twice_with_different_labels_goes_to_quarantine(tmp_path: Path) -> None:
-    data = nih(tmp_path, "00000001_000.png,Mass,0,1,58,M,PA,1,1,1,1,", "00000001_000.png,Hernia,0,1,58,M,PA,1,1,1,1,")
+    data = nih(
+        tmp_path, "00000001_000.png,Mass,0,1,58,M,PA,1,1,1,1,", "00000001_000.png,Hernia,0,1,58,M,PA,1,1,1,1,"
+    )
     assert merge(["nih"], data)[0].frame["reason"].tolist() == ["listed twice with different labels"]
 
 
