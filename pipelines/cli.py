@@ -15,6 +15,7 @@ import typer
 from data_contracts.errors import EnvironmentProblem, LunglineError
 
 INTERRUPTED = 7
+_TYPER_INTERRUPTED = 130  # what typer makes of Ctrl-C
 UNEXPECTED = 1
 
 app = typer.Typer(
@@ -111,6 +112,8 @@ def main() -> None:
     """Entry point: exit codes as documented, no traceback unless --debug."""
     try:
         code = app(standalone_mode=False)
+        if code == _TYPER_INTERRUPTED:
+            code = _interrupted()
     except LunglineError as error:
         code = _complain(error)
     except (typer.Abort, KeyboardInterrupt):

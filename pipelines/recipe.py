@@ -155,7 +155,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError, path: Path) -> UsageProblem:
     """The first complaint in words, with how many there are."""
-    complaint = error.errors()[0]
+    # A misspelt key often comes with a complaint that the right one is missing: the misspelling explains both.
+    complaint = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
     *parents, last = complaint["loc"] or ("recipe",)
     place = ".".join(str(part) for part in (*parents, last))
     others = f" ({error.error_count() - 1} more problems after this one)" if error.error_count() > 1 else ""

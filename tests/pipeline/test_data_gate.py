@@ -1,0 +1,76 @@
+"""Data that break the contract stop the run before anything trains, with the rows on a page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import run_lungline
+
+
+def test_too_many_unreadable_files_stop_the_run_with_exit_code_3(
+    phantom: Path, recipe: Path, tmp_path: Path
+) -> None:
+    """F12: beyond the quarantine limit nothing trains; the message names the files and the page."""
+    data = tmp_path / "data"
+    shutil.copytree(phantom, data)
+    broken = sorted((data / "mendeley-9xkhgts2s6").rglob("*.jpg"))[:8]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:300])
+    home = tmp_path / "home"
+    stopped = run_lungline(home, "train", str(recipe), "--data", str(data))
+    assert stopped.code == 3
+    assert "Few enough files are in quarantine." in stopped.err
+    assert broken[0].name in stopped.err
+    assert "Traceback" not in stopped.err
+    assert "train " not in stopped.err.replace("lungline train", "")
+    page = next((home / "runs").rglob("data.html"))
+    assert str(page) in stopped.err
+    assert broken[0].name in page.read_text(encoding="utf-8")
+
+
+def test_an_empty_class_stops_the_run_and_is_named(phantom: Path, recipe: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom, data)
+    for file in (data / "mendeley-9xkhgts2s6").rglob("Pneumonia-Bacterial*.jpg"):
+        file.unlink()
+    stopped = run_lungline(tmp_path / "home", "data", "build", str(recipe), "--data", str(data))
+    assert stopped.code == 3
+    assert "bacterial" in stopped.err
+
+
+def test_the_data_part_alone_reports_what_it_found(phantom: Path, recipe: Path, tmp_path: Path) -> None:
+    built = run_lungline(tmp_path / "home", "data", "build", str(recipe), "--data", str(phantom))
+    assert built.code == 0, built.err
+    assert "pneumothorax" in built.out
+    page = next((tmp_path / "home" / "runs").rglob("data.html")).read_text(encoding="utf-8")
+    assert "Pneumothorax" in page
+
+
+def test_real_images_go_the_whole_way(real_data: Path, tmp_path: Path) -> None:
+    finished = run_lungline(
+        tmp_path / "home",
+        *("train", "merged", "--data", str(real_data / "raw"), "--json"),
+        *("--set", "images.size=48", "--set", "training.epochs=2"),
+        *("--set", "architectures=[{name: simple_cnn}, {name: resnet18}]"),
+    )
+    assert finished.code == 0, finished.err
+    assert "1,409 offered = 1,409 kept + 0 quarantined + 0 duplicate" in finished.err
+    result = finished.document
+    best = next(e for e in result["evaluations"] if e["architecture"] == result["selection"]["winner"])
+    assert best["macro_auc"]["value"] > 0.6
+    pneumothorax = next(entry for entry in best["classes"] if entry["name"] == "pneumothorax")
+    assert pneumothorax["judgement"] == "too few to judge"
+
+
+@pytest.mark.parametrize("source", ["radiography", "nih"])
+def test_a_dataset_that_is_missing_is_a_usage_error(phantom: Path, recipe: Path, tmp_path: Path, source: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom, data)
+    folder = {"radiography": "covid19-radiography-database", "nih": "nih-chest-xrays"}[source]
+    shutil.rmtree(data / folder)
+    stopped = run_lungline(tmp_path / "home", "train", str(recipe), "--data", str(data))
+    assert stopped.code == 2
+    assert f"layout of {source}" in stopped.err
