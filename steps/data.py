@@ -21,12 +21,10 @@ from steps.gate import stop_unless_passed
 from steps.materializers import FolderMaterializer, TableMaterializer
 from steps.progress import progress, say
 
-CATALOG_CODE = ("data_contracts/catalog.py", "data_contracts/ontology.py")
-
 
 @step(
     output_materializers={"offered": TableMaterializer},
-    cache_policy=cached_on("data_contracts/sources", *CATALOG_CODE),
+    cache_policy=cached_on("data_contracts.sources"),
 )
 def ingest(
     sources: list[str], data_dir: str, data_fingerprint: str
@@ -39,9 +37,7 @@ def ingest(
 
 @step(
     output_materializers=FolderMaterializer,
-    cache_policy=cached_on(
-        "data_contracts/images.py", "data_contracts/quality.py", "data_contracts/image_store.py"
-    ),
+    cache_policy=cached_on("data_contracts.image_store"),
 )
 def store_images(
     offered: Catalog, data_dir: str, settings: dict[str, Any]
@@ -62,20 +58,20 @@ def store_images(
 
 @step(
     output_materializers=TableMaterializer,
-    cache_policy=cached_on("data_contracts/identity.py", "data_contracts/near_duplicates.py", *CATALOG_CODE),
+    cache_policy=cached_on("data_contracts.identity"),
 )
 def identify(image_store: ImageStore, settings: dict[str, Any]) -> Annotated[Catalog, "identified"]:
     """Find which images show the same picture or the same patient."""
     return assign_groups(image_store.catalog, image_store.images, IdentitySettings(**settings))
 
 
-@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts/labels.py", *CATALOG_CODE))
+@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts.labels"))
 def label(identified: Catalog, task: str) -> Annotated[Catalog, "labelled"]:
     """Give each image its class in the recipe's task."""
     return assign_labels(identified, task_named(task))
 
 
-@step(cache_policy=cached_on("data_contracts/expectations", *CATALOG_CODE))
+@step(cache_policy=cached_on("data_contracts.expectations.runner"))
 def validate(catalog: Catalog, suite: str, recipe: dict[str, Any]) -> Annotated[ValidationReport, "validation"]:
     """Hold the catalog against its data contract; a critical failure stops the run here.
 
@@ -93,7 +89,7 @@ def validate(catalog: Catalog, suite: str, recipe: dict[str, Any]) -> Annotated[
     return report
 
 
-@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts/splits.py", *CATALOG_CODE))
+@step(output_materializers=TableMaterializer, cache_policy=cached_on("data_contracts.splits"))
 def split(
     labelled: Catalog, validation: ValidationReport, settings: dict[str, Any]
 ) -> Annotated[Catalog, "split_catalog"]:

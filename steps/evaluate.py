@@ -18,7 +18,7 @@ from steps.materializers import TableMaterializer
 
 @step(
     output_materializers={"predictions": TableMaterializer},
-    cache_policy=cached_on("models/evaluation", "models/preprocessing.py"),
+    cache_policy=cached_on("models.evaluation.candidate", "data_contracts.ontology"),
 )
 def evaluate(
     bundle: ModelBundle, image_store: ImageStore, catalog: Catalog, settings: dict[str, Any]

@@ -14,7 +14,7 @@ from models.registry.bundle import ModelBundle
 from steps.caching import cached_on
 
 
-@step(cache_policy=cached_on("models/explanation", "models/architectures", "models/preprocessing.py"))
+@step(cache_policy=cached_on("models.explanation.candidate"))
 def explain(
     bundle: ModelBundle, image_store: ImageStore, predictions: Predictions, settings: dict[str, Any]
 ) -> Annotated[CamSheet, "cam_sheet"]:

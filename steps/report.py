@@ -19,7 +19,7 @@ from models.registry.versions import RegisteredVersion
 from steps.caching import cached_on
 
 
-@step(cache_policy=cached_on("models/reports"))
+@step(cache_policy=cached_on("models.reports.compose"))
 def report(
     recipe: dict[str, Any],
     catalog: Catalog,

@@ -14,7 +14,7 @@ from models.registry.versions import RegisteredVersion
 from steps.caching import cached_on
 
 
-@step(cache_policy=cached_on("models/evaluation/selection.py"))
+@step(cache_policy=cached_on("models.evaluation.selection"))
 def select(validation_evaluations: list[Evaluation]) -> Annotated[Selection, "selection"]:
     """Rank the architectures on validation."""
     return select_best(validation_evaluations)

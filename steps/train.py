@@ -16,17 +16,11 @@ from steps.caching import cached_on
 from steps.materializers import FolderMaterializer
 from steps.progress import progress
 
-TRAINING_CODE = (
-    "models/architectures",
-    "models/training",
-    "models/preprocessing.py",
-    "models/evaluation/operating_point.py",
-    "models/evaluation/predictions.py",
-    "models/registry/bundle.py",
+
+@step(
+    output_materializers=FolderMaterializer,
+    cache_policy=cached_on("models.training.candidate", "data_contracts.ontology"),
 )
-
-
-@step(output_materializers=FolderMaterializer, cache_policy=cached_on(*TRAINING_CODE))
 def train(
     image_store: ImageStore, catalog: Catalog, split_validation: ValidationReport, shaped_by: dict[str, Any]
 ) -> Annotated[ModelBundle, "bundle"]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,15 +47,30 @@ Lungline = Callable[..., Finished]
 
 def environment(home: Path) -> dict[str, str]:
     """As on a fresh machine: no configuration of a person, one thread so that workers do not fight for cores."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ZENML_", "MLFLOW_", "LUNGLINE_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ZENML_", "MLFLOW_", "LUNGLINE_"))
+    }
     return {**kept, "LUNGLINE_HOME": str(home), "HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
+@functools.cache
+def without_network() -> tuple[str, ...]:
+    """The prefix that takes the network away from a command, where this machine allows that (F56)."""
+    prefix = ("unshare", "--net")
+    allowed = (
+        shutil.which(prefix[0])
+        and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0
+    )
+    return prefix if allowed else ()
+
+
 def run_lungline(home: Path, *arguments: str, cwd: Path | None = None) -> Finished:
-    """The installed command in a process of its own."""
+    """The installed command in a process of its own, without a network wherever that can be arranged."""
     home.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("lungline")), *arguments],
+        [*without_network(), str(Path(sys.executable).with_name("lungline")), *arguments],
         env=environment(home),
         cwd=cwd or home,
         capture_output=True,

@@ -66,7 +66,9 @@ def test_real_images_go_the_whole_way(real_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["radiography", "nih"])
-def test_a_dataset_that_is_missing_is_a_usage_error(phantom: Path, recipe: Path, tmp_path: Path, source: str) -> None:
+def test_a_dataset_that_is_missing_is_a_usage_error(
+    phantom: Path, recipe: Path, tmp_path: Path, source: str
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(phantom, data)
     folder = {"radiography": "covid19-radiography-database", "nih": "nih-chest-xrays"}[source]

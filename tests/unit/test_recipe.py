@@ -60,7 +60,7 @@ def test_a_misspelt_key_in_a_list_is_found_too(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageProblem, match="mine.yaml") as caught:
+    with pytest.raises(UsageProblem, match=r"mine\.yaml") as caught:
         load_recipe(written(tmp_path, **changes))
     assert said in caught.value.what
 
