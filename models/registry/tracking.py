@@ -39,6 +39,9 @@ ARCHITECTURE = "architecture"
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]
 
+# MLflow's interface else opens an experiment on its pages for language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 
 # Limits of MLflow 3; longer values are cut rather than refused.
@@ -117,7 +120,7 @@ class TrackingStore:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             try:
-                return self.client.create_experiment(name, artifact_location=self._artifact_location())
+                return self.client.create_experiment(name, self._artifact_location(), _EXPERIMENT_TAGS)
             except MlflowException:
                 # Another process may have created it a moment ago.
                 found = self.client.get_experiment_by_name(name)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from data_contracts.catalog import Catalog
 
+REASONS_SHOWN = 9
 LISTED = 20  # rows named per list; the count beside it is complete
 
 
@@ -118,7 +119,7 @@ def data_section(
         label_conflicts=conflicts[:LISTED],
         composition=_composition(kept[kept["label"] != ""], class_titles),
         # Not named: these images are sound and many, and the task alone is why they are not used.
-        excluded=_reasons(kept[kept["excluded"] != ""], "excluded", None),
+        excluded=_few(_reasons(kept[kept["excluded"] != ""], "excluded", None)),
         identity=_identity(kept),
         split_settings=dict(split_settings),
         validation=without_patients(validation, names) if validation else None,
@@ -132,6 +133,15 @@ def _reasons(rows: pd.DataFrame, column: str, names: RowNames | None) -> list[Re
         named = [names(file) for file in group["file"].head(LISTED)] if names else []
         reasons.append(Reason(reason=str(reason), count=len(group), rows=named))
     return sorted(reasons, key=lambda reason: -reason.count)
+
+
+def _few(reasons: list[Reason]) -> list[Reason]:
+    """The most frequent reasons, and the others as one line: multi-label sources have a reason per combination."""
+    first, others = reasons[:REASONS_SHOWN], reasons[REASONS_SHOWN:]
+    if len(others) < 2:
+        return reasons
+    rest = Reason(reason=f"{len(others)} other reasons of this kind", count=sum(reason.count for reason in others))
+    return [*first, rest]
 
 
 def _duplicates(frame: pd.DataFrame, kept: pd.DataFrame, names: RowNames) -> list[Duplicate]:
