@@ -80,7 +80,7 @@ class Catalog:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Self:
-        """A Catalog from a frame that may lack columns (filled with their empty value) but has no unknown ones."""
+        """A Catalog from a frame that may lack columns and text, filled with the empty value, but has no other columns."""
         unknown = sorted(set(frame.columns) - set(COLUMNS))
         if unknown:
             raise DataGateError(
@@ -92,7 +92,7 @@ class Catalog:
         for name, (dtype, empty) in COLUMNS.items():
             column = frame[name] if name in frame else pd.Series([empty] * len(frame), index=frame.index)
             if dtype == "str":
-                column = column.fillna("")
+                column = column.fillna(str(empty))
             filled[name] = column.astype(pd.api.types.pandas_dtype(dtype))
         ordered = pd.DataFrame(filled).sort_values(["source", "file"], kind="stable")
         return cls(ordered.reset_index(drop=True))

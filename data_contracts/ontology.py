@@ -73,14 +73,23 @@ def split_nodes(cell: str) -> list[str]:
     return [node for node in cell.split("|") if node]
 
 
+def most_specific(positives: Iterable[str]) -> frozenset[str]:
+    """The asserted nodes that no other asserted node implies; the same for a set and for what it implies."""
+    asserted = frozenset(positives)
+    return asserted.difference(*(ancestors(node) for node in asserted))
+
+
 @dataclass(frozen=True, slots=True)
 class TaskClass:
-    """One class of a task: positive where `node` is positive and no node of `without` is."""
+    """One class of a task: positive where a node of `nodes` is positive.
+
+    A node of `unspecified` counts only where nothing below it is asserted: a pneumonia whose cause nobody named.
+    """
 
     name: str
     title: str
-    node: str
-    without: tuple[str, ...] = ()
+    nodes: tuple[str, ...]
+    unspecified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +116,39 @@ class Task:
         """Map asserted nodes to one class or a named exclusion; total over every set of known nodes.
 
         Two classes at once exclude the image. So does a positive parent of a class node without the child (an
-        unspecified pneumonia may or may not be bacterial), unless another class is positive on its own.
+        unspecified pneumonia may or may not be bacterial), unless another class is positive on its own. What
+        follows from the asserted nodes may be added to them without changing the class.
         """
         asserted = frozenset(positives)
-        positive = implied(asserted)
+        if not asserted:
+            return Projection(excluded="no known label")
+        if "no_finding" in asserted and len(asserted) > 1:
+            return Projection(excluded="contradictory label: no_finding together with a finding")
+        positive, specific = implied(asserted), most_specific(asserted)
         hits = [
-            task_class.name
-            for task_class in self.classes
-            if task_class.node in positive and not positive.intersection(task_class.without)
+            c.name for c in self.classes if positive.intersection(c.nodes) or specific.intersection(c.unspecified)
         ]
         if len(hits) == 1:
             return Projection(label=hits[0])
         if len(hits) > 1:
             return Projection(excluded="several classes at once: " + ", ".join(hits))
-        if not asserted:
-            return Projection(excluded="no known label")
-        undecided = [c.name for c in self.classes if asserted.intersection(ancestors(c.node))]
+        undecided = [
+            c.name for c in self.classes if any(asserted.intersection(ancestors(node)) for node in c.nodes)
+        ]
         if undecided:
             return Projection(excluded="label too general to tell whether: " + ", ".join(undecided))
         return Projection(excluded="no class of this task: " + ", ".join(sorted(asserted)))
 
+
+BACTERIAL = TaskClass("bacterial", "Bacterial pneumonia", ("bacterial",))
+COVID19 = TaskClass("covid19", "COVID-19", ("covid19",))
+NORMAL = TaskClass("normal", "Normal", ("no_finding",))
+OPACITY = TaskClass("opacity", "Lung opacity", ("opacity",))
+OTHER_VIRAL = TaskClass("other_viral", "Other viral pneumonia", ("other_viral",))
+PNEUMOTHORAX = TaskClass("pneumothorax", "Pneumothorax", ("pneumothorax",))
+
+# Pneumonias whose named cause is not COVID-19.
+OTHER_CAUSES = ("bacterial", "fungal", "other_viral")
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
@@ -135,12 +157,31 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             Task(
                 name="covid-bacterial-pneumothorax-normal",
                 title="COVID-19, bacterial pneumonia, pneumothorax or normal",
-                classes=(
-                    TaskClass("bacterial", "Bacterial pneumonia", "bacterial"),
-                    TaskClass("covid19", "COVID-19", "covid19"),
-                    TaskClass("normal", "Normal", "no_finding"),
-                    TaskClass("pneumothorax", "Pneumothorax", "pneumothorax"),
-                ),
+                classes=(BACTERIAL, COVID19, NORMAL, PNEUMOTHORAX),
+            ),
+            # Not COVID-19 is what a label excludes: no finding, or a pneumonia of another cause. An opacity or a
+            # pneumonia without a cause may be COVID-19 and has no class here.
+            Task(
+                name="covid-binary",
+                title="COVID-19 or not",
+                classes=(TaskClass("not_covid19", "Not COVID-19", ("no_finding", *OTHER_CAUSES)), COVID19),
+            ),
+            # Three-class collections set "pneumonia" against COVID-19 without naming its cause, so an unspecified
+            # one belongs to the class; a viral one that may be COVID-19 does not.
+            Task(
+                name="covid-pneumonia-normal",
+                title="COVID-19, other pneumonia or normal",
+                classes=(COVID19, NORMAL, TaskClass("pneumonia", "Other pneumonia", OTHER_CAUSES, ("pneumonia",))),
+            ),
+            Task(
+                name="radiography-four-class",
+                title="COVID-19, lung opacity, other viral pneumonia or normal",
+                classes=(COVID19, NORMAL, OPACITY, OTHER_VIRAL),
+            ),
+            Task(
+                name="pneumonia-binary",
+                title="Pneumonia of any cause or normal",
+                classes=(NORMAL, TaskClass("pneumonia", "Pneumonia", ("pneumonia",))),
             ),
         )
     }

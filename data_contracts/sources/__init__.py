@@ -12,14 +12,29 @@ import pandas as pd
 from data_contracts.catalog import Catalog
 from data_contracts.errors import UsageProblem
 from data_contracts.sources.base import Listing, Source, SourceDescription
+from data_contracts.sources.covid19_pneumonia import Covid19Pneumonia
+from data_contracts.sources.covid_pneumonia_normal import CovidPneumoniaNormal
+from data_contracts.sources.image_folder import ImageFolder
 from data_contracts.sources.mendeley import Mendeley
 from data_contracts.sources.nih import Nih
+from data_contracts.sources.pediatric import Pediatric
 from data_contracts.sources.radiography import Radiography
 
 __all__ = ["SOURCES", "Listing", "Source", "SourceDescription", "fingerprint", "locate", "merge"]
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
-    {source.description.name: source for source in (Radiography(), Mendeley(), Nih())}
+    {
+        source.description.name: source
+        for source in (
+            Radiography(),
+            Mendeley(),
+            Nih(),
+            CovidPneumoniaNormal(),
+            Covid19Pneumonia(),
+            Pediatric(),
+            ImageFolder(),
+        )
+    }
 )
 
 

@@ -20,6 +20,7 @@ def list_sources(data: Path | None, as_json: bool) -> None:
             cure="Give the folder that holds the datasets with --data DIR or LUNGLINE_DATA.",
         )
     entries = []
+    releases = [source.description.expected_images for source in SOURCES.values()]  # 0: no published size
     for name, source in SOURCES.items():
         folder = source.find(data) if data is not None else None
         listing = source.read(folder, data) if folder is not None and data is not None else None
@@ -43,10 +44,10 @@ def list_sources(data: Path | None, as_json: bool) -> None:
         (
             str(entry["name"]),
             str(entry["title"]),
-            f"{entry['images_on_disk']:,} of {entry['images_in_full_release']:,}",
+            f"{entry['images_on_disk']:,}" + (f" of {expected:,}" if expected else ""),
             str(entry["folder"] or "not found"),
         )
-        for entry in entries
+        for entry, expected in zip(entries, releases, strict=True)
     ]
     print_table(("source", "dataset", "#images here", "folder"), rows)
     for entry in entries:

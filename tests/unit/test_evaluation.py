@@ -19,7 +19,7 @@ QUICK = EvaluationSettings(bootstrap_resamples=100)
 
 
 def _task(n_classes: int) -> Task:
-    return Task("t", "t", tuple(TaskClass(f"c{k}", f"Class {k}", f"c{k}") for k in range(n_classes)))
+    return Task("t", "t", tuple(TaskClass(f"c{k}", f"Class {k}", (f"c{k}",)) for k in range(n_classes)))
 
 
 def _points(n_classes: int, threshold: float = 0.5) -> dict[str, OperatingPoint]:
