@@ -80,7 +80,7 @@ class Catalog:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Self:
-        """A Catalog from a frame that may lack columns and text, filled with the empty value, but has no other columns."""
+        """A Catalog from a frame that may lack columns and text (filled with the empty value) but has no others."""
         unknown = sorted(set(frame.columns) - set(COLUMNS))
         if unknown:
             raise DataGateError(
