@@ -26,13 +26,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(
-    help="Datasets: what is there, a phantom to try with, and the image store.", no_args_is_help=True
+    help="Datasets: what is there, downloads, a phantom to try with, and the image store.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", envvar="LUNGLINE_DATA", help="Folder that holds the raw datasets; never changed."),
+    typer.Option(
+        "--data",
+        envvar="LUNGLINE_DATA",
+        help="Folder that holds the raw datasets; what is in it is never changed.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the path of a YAML file.")]
@@ -77,6 +81,20 @@ def data_phantom(
     from pipelines.commands.data import make_phantom
 
     make_phantom(folder, images=images, size=size, seed=seed)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Published datasets; `lungline data list` names them.")
+    ],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download published datasets into the data folder: resumed, verified, safely unpacked."""
+    from pipelines.commands.fetch import fetch
+
+    raise typer.Exit(fetch(sources, data, as_json))
 
 
 @data_app.command("build")
