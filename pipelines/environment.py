@@ -10,8 +10,6 @@ import yaml
 
 from data_contracts.workspace import Workspace
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-
 
 @dataclass(frozen=True, slots=True)
 class Environment:

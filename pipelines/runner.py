@@ -14,7 +14,6 @@ from data_contracts.errors import UsageProblem
 from data_contracts.sources import fingerprint
 from data_contracts.sources.phantom import PhantomSettings, write_phantom_datasets
 from data_contracts.workspace import Workspace
-from pipelines.environment import PROJECT_ROOT
 from pipelines.recipe import Recipe
 from steps.progress import progress
 
@@ -118,13 +117,10 @@ def _phantom(settings: PhantomSettings, workspace: Workspace) -> Path:
 
 def _run(pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace) -> PipelineRunResponse:
     """Run on the active stack. Errors of the domain come through as they were raised."""
-    from zenml.utils import source_utils
-
     from models.registry.follow import finish_pipeline_run
 
     folder = data_folder(recipe, data, workspace)
     data_fingerprint = fingerprint(recipe.sources, folder)
-    source_utils.set_custom_source_root(str(PROJECT_ROOT))
     name = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     outcome: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
     try:

@@ -8,8 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from zenml.config.cache_policy import CachePolicy
+from zenml.utils import source_utils
 
 ROOT = Path(__file__).resolve().parent.parent
+# ZenML names steps and files from here, whatever program imported them.
+source_utils.set_custom_source_root(str(ROOT))
+
 COMPUTING_LIBRARIES = (
     "captum",
     "great-expectations",
