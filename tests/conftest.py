@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,6 @@ _CONFIGURATION = (
 def pytest_configure() -> None:
     for name in _CONFIGURATION:
         os.environ.pop(name, None)
-    # Where a test loads ZenML in this process, it must not look at a person's configuration.
-    os.environ["ZENML_CONFIG_PATH"] = tempfile.mkdtemp(prefix="lungline-tests-")
-    os.environ["ZENML_LOGGING_VERBOSITY"] = "ERROR"
-
-
-def pytest_unconfigure() -> None:
-    shutil.rmtree(os.environ["ZENML_CONFIG_PATH"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
