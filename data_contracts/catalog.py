@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.errors import DataGateError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 KEPT = "kept"
 QUARANTINED = "quarantined"
@@ -38,6 +38,9 @@ COLUMNS: dict[str, tuple[str, object]] = {
     "view": ("str", ""),  # AP, PA or ""
     "age": ("float64", float("nan")),  # years at examination; NaN unknown
     "sex": ("str", ""),  # F, M or ""
+    "flags": ("str", ""),  # what is doubtful about the row, joined by "|": age_implausible, label_disputed, …
+    "official_split": ("str", ""),  # train_val or test where the source publishes a split, else ""
+    "boxes": ("str", ""),  # JSON list of {"node", "x", "y", "w", "h"}, shares of width and height; "" without
     "mask_file": ("str", ""),  # lung mask below the data folder, or ""
     "licence": ("str", ""),
     # from the decode pass
@@ -50,7 +53,8 @@ COLUMNS: dict[str, tuple[str, object]] = {
     "width": ("int64", 0),  # pixels, as decoded and before resizing
     "height": ("int64", 0),
     "mode": ("str", ""),  # Pillow mode of the file
-    "format": ("str", ""),  # true format by content: PNG, JPEG, …
+    "format": ("str", ""),  # true format by content: PNG, JPEG, DICOM, …
+    "conversion": ("str", ""),  # what decoding changed besides size, joined by "|": 16-bit scaled, rotated, …
     "mean": ("float64", float("nan")),  # descriptors of the decoded image, grey levels 0–255
     "std": ("float64", float("nan")),
     "p01": ("float64", float("nan")),
@@ -63,9 +67,10 @@ COLUMNS: dict[str, tuple[str, object]] = {
     "group_id": ("str", ""),  # images of one patient or one picture share it
     "label_conflict": ("bool", False),  # the group's copies of this picture carry different labels
     # from task and split
-    "label": ("str", ""),  # class of the recipe's task, or ""
+    "label": ("str", ""),  # class of the recipe's task, or ""; of a multi-label task: classes joined by "|", or none
+    "unknown_classes": ("str", ""),  # classes of a multi-label task whose truth is not known, joined by "|"
     "excluded": ("str", ""),  # why a kept image has no class in this task
-    "split": ("str", ""),  # train, val, test or ""
+    "split": ("str", ""),  # train, val, test, external or ""
 }
 
 
