@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,11 +68,12 @@ COLUMNS: dict[str, tuple[str, object]] = {
     "group_id": ("str", ""),  # images of one patient or one picture share it
     "label_conflict": ("bool", False),  # the group's copies of this picture carry different labels
     # from task and split
-    "label": ("str", ""),  # class of the recipe's task, or ""; of a multi-label task: classes joined by "|", or none
+    "label": ("str", ""),  # class of the task, or ""; of a multi-label task: classes joined by "|", or none
     "unknown_classes": ("str", ""),  # classes of a multi-label task whose truth is not known, joined by "|"
     "excluded": ("str", ""),  # why a kept image has no class in this task
     "split": ("str", ""),  # train, val, test, external or ""
 }
+_DTYPES = {name: pd.api.types.pandas_dtype(dtype) for name, (dtype, _) in COLUMNS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,9 @@ class Catalog:
         filled = {}
         for name, (dtype, empty) in COLUMNS.items():
             column = frame[name] if name in frame else pd.Series([empty] * len(frame), index=frame.index)
-            if dtype == "str":
+            if dtype == "str" and column.hasnans:
                 column = column.fillna(str(empty))
-            filled[name] = column.astype(pd.api.types.pandas_dtype(dtype))
+            filled[name] = (column if column.dtype == _DTYPES[name] else column.astype(_DTYPES[name])).array
         ordered = pd.DataFrame(filled).sort_values(["source", "file"], kind="stable")
         return cls(ordered.reset_index(drop=True))
 
@@ -119,12 +121,10 @@ class Catalog:
 
     def content_hash(self) -> str:
         """sha256 over all cells: equal exactly when two catalogs say the same of the same images."""
-        digest = hashlib.sha256(f"catalog-{SCHEMA_VERSION}".encode())
+        digest = hashlib.sha256(f"catalog-{SCHEMA_VERSION} {len(self.frame)}".encode())
         for name in COLUMNS:
-            values = self.frame[name]
-            cells = values.map(float.hex) if values.dtype == "float64" else values.map(str)
-            digest.update(b"\x1e" + name.encode() + b"\x1f")
-            digest.update("\x1f".join(cells).encode())
+            digest.update(f"\n{name}:".encode())
+            digest.update(_bytes_of(self.frame[name]))
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -150,3 +150,17 @@ class Catalog:
                 cure="Build the data again with `lungline data build RECIPE`.",
             )
         return cls.of(table.to_pandas())
+
+
+def _bytes_of(column: pd.Series) -> bytes:
+    """What a column says, the same for the same cells: lengths of texts and the texts, or little-endian numbers."""
+    if column.dtype == "float64":
+        values = column.to_numpy(dtype="<f8", copy=True)
+        values[np.isnan(values)] = np.nan  # one bit pattern for what is no number
+        return values.tobytes()
+    if column.dtype != "str":
+        return column.to_numpy(dtype="<i8").tobytes()
+    texts = pa.concat_arrays(pa.chunked_array(pa.array(column, type=pa.large_string())).chunks)
+    _, ends, text = texts.buffers()
+    offsets = np.frombuffer(ends, dtype="<i8")[texts.offset : texts.offset + len(texts) + 1]
+    return np.diff(offsets).tobytes() + bytes(memoryview(text or b"")[offsets[0] : offsets[-1]])

@@ -1,8 +1,9 @@
 """The image store: every file decoded once into a row of one uint8 array that training and scoring map into memory.
 
 A store folder holds `images.npy` (N, size, size), `catalog.parquet` and `store.json`. Its name is its content hash,
-so a store that has its name is complete. Building one reuses every row of the newest store with the same resize
-rule whose file is byte for byte the same: a new image costs one decode.
+so a store that has its name is complete. Building one reuses every row of earlier stores with the same resize rule
+whose file is byte for byte the same, and files that were not touched are not even read: a new image costs one
+decode. A build that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,30 +12,29 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+import pandas as pd
 import PIL
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_contracts.catalog import DUPLICATE, KEPT, QUARANTINED, Catalog
+from data_contracts.catalog import KEPT, SCHEMA_VERSION, Catalog
+from data_contracts.decode_pass import DecodePass
+from data_contracts.disk import is_full, no_room
 from data_contracts.errors import DataGateError, EnvironmentProblem
-from data_contracts.images import RESIZE_RULE, DecodeLimits, UnreadableImage, read_image
-from data_contracts.workspace import require_free_space
+from data_contracts.images import RESIZE_RULE, DecodeLimits, decoder_versions
+from data_contracts.input_checks import with_input_flags
+from data_contracts.known_files import FILE_COLUMNS, KnownFiles, write_index
+from data_contracts.locks import only_one, remove_unless_held
+from data_contracts.unfinished_store import Progress, UnfinishedStore
 
 STORE_VERSION = 1
-_BATCH = 256  # files in flight at once: bounds memory, keeps the threads busy
-# What the decode pass learns of a file; kept with the row and reused while the file's bytes stay the same.
-DECODED_COLUMNS = (
-    *("status", "reason", "image_id", "phash", "width", "height", "mode", "format"),
-    *("mean", "std", "p01", "p50", "p99", "saturated", "sharpness", "border_energy"),
-)
-Progress = Callable[[int, int], None]
+_KEPT_SECONDS = 7 * 24 * 3600  # so long does a killed build wait to be gone on with
 
 
 class ImageStoreSettings(BaseModel):
@@ -52,7 +52,7 @@ class ImageStoreSettings(BaseModel):
 
     def resize_key(self) -> str:
         """Stores with the same key hold the same pixels for the same file."""
-        rule = [STORE_VERSION, RESIZE_RULE, PIL.__version__, self.model_dump()]
+        rule = [STORE_VERSION, SCHEMA_VERSION, RESIZE_RULE, decoder_versions(), self.model_dump()]
         return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -95,135 +95,68 @@ def build_image_store(
     """Decode what is new, reuse what is known, and give the finished store below `stores`.
 
     Unreadable files become quarantined rows with the reason; files whose pixels were seen before become duplicate
-    rows that name the earlier file. Raises EnvironmentProblem before starting where the disk is too small, and
-    where it fills up on the way (the half-written store is removed).
+    rows that name the earlier file. Of two processes that build from the same sources, the second waits and reuses
+    what the first has made. Raises EnvironmentProblem before decoding where the disk is too small, and where it
+    fills up on the way (what was written of the store is removed).
     """
+    report = progress or _silent
     stores.mkdir(parents=True, exist_ok=True)
-    require_free_space(stores, len(offered.frame) * settings.size**2, "The image store")
-    part = stores / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        catalog = _write_rows(part, offered, data_dir, settings, _Known.newest(stores, settings), progress)
-        store = _finish(part, catalog, settings, stores)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"The image store could not be written to {stores}: {error.strerror}.",
-            why="Without it nothing can be trained.",
-            cure="Free some space, or set LUNGLINE_HOME to a larger disk, and run the command again.",
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return store
-
-
-@dataclass(slots=True)
-class _Known:
-    """Rows of an earlier store by file hash."""
-
-    images: NDArray[np.uint8] | None = None
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @classmethod
-    def newest(cls, stores: Path, settings: ImageStoreSettings) -> Self:
-        pointer = stores / f"newest-{settings.resize_key()}.txt"
-        if not pointer.is_file():
-            return cls()
-        folder = stores / pointer.read_text(encoding="utf-8").strip()
-        if not folder.is_dir():
-            return cls()
-        store = ImageStore.open(folder)
-        decoded = store.catalog.frame[["file_sha256", "row", *DECODED_COLUMNS]]
-        # A duplicate's pixels are in the store under another file; it is decoded again, which is rare and simple.
-        decoded = decoded[(decoded["file_sha256"] != "") & (decoded["status"] != DUPLICATE)]
-        rows = {str(row["file_sha256"]): {str(k): v for k, v in row.items()} for row in decoded.to_dict("records")}
-        return cls(store.images, rows)
-
-
-def _write_rows(
-    part: Path,
-    offered: Catalog,
-    data_dir: Path,
-    settings: ImageStoreSettings,
-    known: _Known,
-    progress: Progress | None,
-) -> Catalog:
-    """Stream accepted rows into images.npy in catalog order; memory stays at a few hundred images."""
-    decoded: list[dict[str, Any]] = []
-    first_file: dict[str, str] = {}
     candidates = offered.frame["status"] == KEPT
     files = [str(file) for file in offered.frame.loc[candidates, "file"]]
-    with (part / "images.npy").open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-        _write_header(out, 0, settings.size)
-        for pixels, facts in _decode_all(pool, files, data_dir, settings, known):
-            if facts["status"] == KEPT and facts["image_id"] in first_file:
-                facts.update(status=DUPLICATE, reason=f"same pixels as {first_file[facts['image_id']]}")
-            elif facts["status"] == KEPT and pixels is not None:
-                first_file[facts["image_id"]] = files[len(decoded)]
-                facts["row"] = len(first_file) - 1
-                out.write(np.ascontiguousarray(pixels).data)
-            decoded.append(facts)
-            if progress is not None:
-                progress(len(decoded), len(files))
-        out.seek(0)
-        _write_header(out, len(first_file), settings.size)
-        out.flush()
-        os.fsync(out.fileno())
+    rule = settings.resize_key()
+    key = f"{rule}-{_origin(offered, data_dir)}"
+    building = stores / f".building-{key}"
+    with only_one(building, lambda note: report(0, len(files), note), "building this image store"):
+        _remove_abandoned(stores)
+        known = KnownFiles.of_stores(stores, rule, data_dir)
+        unfinished = UnfinishedStore(building, settings.size)
+        try:
+            unfinished.write(files, DecodePass(data_dir, settings.size, settings.limits, known), report)
+            catalog = _catalog(offered, candidates, unfinished)
+            content_hash = _complete(unfinished.store, catalog, settings)
+            # First the index: where the process dies between the two, the next one goes on with the unfinished store.
+            hashes = [str(facts["file_sha256"]) for facts in unfinished.facts]
+            stamped = zip(files, unfinished.stamps, hashes, strict=True)
+            write_index(stores / f"known-{key}.parquet", content_hash[:16], data_dir, stamped)
+            final = stores / content_hash[:16]
+            if not final.is_dir():
+                os.replace(unfinished.store, final)
+            shutil.rmtree(building)
+        except OSError as error:
+            raise _unwritable(error, building, len(files) * settings.size**2) from error
+        return ImageStore.open(final)
+
+
+def _silent(done: int, total: int, note: str) -> None:
+    """A Progress that says nothing."""
+
+
+def _origin(offered: Catalog, data_dir: Path) -> str:
+    """Names what a build reads: the data folder and the sources in it."""
+    places = [str(data_dir.resolve()), *sorted(offered.frame["source"].unique())]
+    return hashlib.sha256(json.dumps(places).encode()).hexdigest()[:8]
+
+
+def _remove_abandoned(stores: Path) -> None:
+    """Clear away what killed builds of other data left, once it is old; what a living process builds stays."""
+    for building in stores.glob(".building-*"):
+        if building.is_dir() and time.time() - building.stat().st_mtime > _KEPT_SECONDS:
+            remove_unless_held(building)
+
+
+def _catalog(offered: Catalog, candidates: pd.Series, unfinished: UnfinishedStore) -> Catalog:
     frame = offered.frame.copy()
-    for column in ("file_sha256", "row", *DECODED_COLUMNS):
-        values = [facts.get(column) for facts in decoded]
-        known_values = [i for i, value in enumerate(values) if value is not None]
-        positions = frame.index[candidates][known_values]
-        frame.loc[positions, column] = [values[i] for i in known_values]
+    said = frame.loc[candidates, "flags"]
+    for column in FILE_COLUMNS:
+        frame.loc[candidates, column] = [facts[column] for facts in unfinished.facts]
+    found = frame.loc[candidates, "flags"]
+    frame.loc[candidates, "flags"] = [with_input_flags(*both) for both in zip(said, found, strict=True)]
     return Catalog.of(frame)
 
 
-def _decode_all(
-    pool: ThreadPoolExecutor, files: list[str], data_dir: Path, settings: ImageStoreSettings, known: _Known
-) -> Iterator[tuple[NDArray[np.uint8] | None, dict[str, Any]]]:
-    """Decode in threads (Pillow and hashlib release the interpreter lock), in order, a bounded batch at a time."""
-    root = data_dir.resolve()
-
-    def decode(file: str) -> tuple[NDArray[np.uint8] | None, dict[str, Any]]:
-        return _decode_file(root, file, settings, known)
-
-    for start in range(0, len(files), _BATCH):
-        yield from pool.map(decode, files[start : start + _BATCH])
-
-
-def _decode_file(
-    root: Path, file: str, settings: ImageStoreSettings, known: _Known
-) -> tuple[NDArray[np.uint8] | None, dict[str, Any]]:
-    path = root / file
-    facts: dict[str, Any] = {"row": -1}
-    if not path.resolve().is_relative_to(root):
-        return None, facts | {"status": QUARANTINED, "reason": "file lies outside the data folder"}
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return None, facts | {"status": QUARANTINED, "reason": f"file cannot be read: {error.strerror}"}
-    facts["file_sha256"] = hashlib.sha256(content).hexdigest()
-    earlier = known.rows.get(facts["file_sha256"])
-    if earlier is not None:
-        facts |= {column: earlier[column] for column in DECODED_COLUMNS}
-        row = int(earlier["row"])
-        return (known.images[row] if known.images is not None and row >= 0 else None), facts
-    try:
-        image = read_image(content, size=settings.size, limits=settings.limits)
-    except UnreadableImage as error:
-        return None, facts | {"status": QUARANTINED, "reason": str(error)}
-    return image.pixels, facts | {"status": KEPT, "reason": "", **image.facts()}
-
-
-def _write_header(out: Any, rows: int, size: int) -> None:
-    # numpy pads the header so that the first axis can grow in place: it has the same length for any `rows`.
-    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)}
-    np.lib.format.write_array_header_1_0(out, header)
-
-
-def _finish(part: Path, catalog: Catalog, settings: ImageStoreSettings, stores: Path) -> ImageStore:
-    """Name the store by its content and point to it; an identical store that already exists is used instead."""
-    catalog.save(part / "catalog.parquet")
+def _complete(folder: Path, catalog: Catalog, settings: ImageStoreSettings) -> str:
+    """Write what a store holds beside its pixels; gives its content hash."""
+    catalog.save(folder / "catalog.parquet")
     content_hash = hashlib.sha256(f"{settings.resize_key()} {catalog.content_hash()}".encode()).hexdigest()
     facts = {
         "version": STORE_VERSION,
@@ -233,12 +166,20 @@ def _finish(part: Path, catalog: Catalog, settings: ImageStoreSettings, stores: 
         "pillow": PIL.__version__,
         "content_hash": content_hash,
     }
-    (part / "store.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    final = stores / content_hash[:16]
-    if not final.is_dir():
-        os.replace(part, final)
-    pointer = stores / f"newest-{settings.resize_key()}.txt"
-    pointer_part = pointer.with_name(f"{pointer.name}.part-{os.getpid()}")
-    pointer_part.write_text(final.name + "\n", encoding="utf-8")
-    os.replace(pointer_part, pointer)
-    return ImageStore.open(final)
+    (folder / "store.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for name in ("catalog.parquet", "store.json"):
+        with (folder / name).open("rb+") as file:
+            os.fsync(file.fileno())
+    return content_hash
+
+
+def _unwritable(error: OSError, building: Path, needed_bytes: int) -> EnvironmentProblem:
+    """The error to raise. On a full disk the unfinished store goes, so that there is room to mend it in."""
+    if is_full(error):
+        shutil.rmtree(building, ignore_errors=True)
+        return no_room(building.parent, needed_bytes, "The image store")
+    return EnvironmentProblem(
+        f"The image store could not be written to {building.parent}: {error.strerror}.",
+        why="Without it nothing can be trained.",
+        cure="Check the folder, or set LUNGLINE_HOME to another disk, and run the command again.",
+    )

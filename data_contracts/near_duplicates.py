@@ -43,6 +43,7 @@ _LEAST_OVERLAP = 0.6
 _BANDS = 10
 _BAND_RANGE = (1.5, 28.0)  # cycles per picture
 _AT_ONCE = 256  # pictures or pairs
+_TILE = (8, 4096)  # hashes against hashes
 _CELLS_AT_ONCE = 2**22  # of the matrix of all pairs, which is never held whole
 
 
@@ -81,27 +82,42 @@ def find_near_duplicates(
             thumbnails[first], thumbnails[second], min_correlation
         )
     confirmed = correlation >= min_correlation
-    first, second = proposed[confirmed].T
     return pd.DataFrame(
         {
-            "first": first,
-            "second": second,
-            "hash_distance": np.bitwise_count(words[first] ^ words[second]).sum(axis=1, dtype=np.int64),
+            "first": proposed[confirmed, 0],
+            "second": proposed[confirmed, 1],
+            "hash_distance": _distances(words, proposed[confirmed]),
             "correlation": correlation[confirmed],
         }
     )
 
 
 def _pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.int64]:
-    """All pairs (M, 2) whose 4 × 64 bits differ in at most max_distance bits."""
+    """All pairs (M, 2) whose 4 × 64 bits differ in at most max_distance bits.
+
+    Every pair is compared, in tiles that fit into the processor's cache, and half of the bits rule out nearly all. At
+    this distance an index finds no fewer candidates: 48 of 256 bits leave 3 of the 16 bits of a band to be wrong.
+    """
     found = [np.zeros((0, 2), np.int64)]
-    step = max(1, _CELLS_AT_ONCE // max(1, len(words)))
-    for start in range(0, len(words), step):
-        distance = np.zeros((min(step, len(words) - start), len(words) - start), np.uint16)
-        for block, others in zip(words[start : start + step].T, words[start:].T, strict=True):
-            distance += np.bitwise_count(block[:, None] ^ others)
-        found.append(_upper(distance <= max_distance) + start)
+    halves = np.ascontiguousarray(words.T[:2])
+    height, width = _TILE
+    for top in range(0, len(words), height):
+        for left in range(top, len(words), width):
+            rows, columns = halves[:, top : top + height, None], halves[:, None, left : left + width]
+            distance = np.bitwise_count(rows[0] ^ columns[0])
+            distance += np.bitwise_count(rows[1] ^ columns[1])
+            # Much faster than np.nonzero on two axes, as hardly any pair is near.
+            first, second = np.divmod(np.flatnonzero(distance <= max_distance), distance.shape[1])
+            pairs = np.stack([first + top, second + left], axis=1)
+            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+            found.append(pairs[_distances(words, pairs) <= max_distance])
     return np.concatenate(found)
+
+
+def _distances(words: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Differing bits of each pair."""
+    bits: NDArray[np.int64] = np.bitwise_count(words[pairs[:, 0]] ^ words[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
+    return bits
 
 
 def _pairs_by_spectrum(spectra: Floats, min_similarity: float) -> NDArray[np.int64]:

@@ -1,6 +1,8 @@
 """The label ontology: what a source's label asserts, what follows from it, and what a task makes of it.
 
 A node asserted positive makes its ancestors positive and says nothing of its children: unknown is not negative.
+A single-label task gives an image one class or none; a multi-label task says of each class whether it is there,
+not there, or unknown.
 """
 
 from __future__ import annotations
@@ -44,6 +46,14 @@ PARENT: Mapping[str, str] = MappingProxyType(
 )
 
 
+# A multi-label cell with no positive class. It must differ from "", which stands for an image without a label.
+NO_CLASS = "none"
+
+# How labels were made -> what is not named counts as absent. The NIH labels were mined from whole reports, so an
+# unnamed finding is a weak negative; a folder names one finding and is silent about all others.
+NAMES_EVERY_FINDING = frozenset({"report-nlp"})
+
+
 def ancestors(node: str) -> list[str]:
     """The nodes above `node`, nearest first, without the root. Raises KeyError for an unknown node."""
     above = []
@@ -73,6 +83,16 @@ def split_nodes(cell: str) -> list[str]:
     return [node for node in cell.split("|") if node]
 
 
+def join_classes(classes: Iterable[str]) -> str:
+    """Positive classes of a multi-label task, in the order given, as the catalog's `label` column holds them."""
+    return "|".join(classes) or NO_CLASS
+
+
+def split_classes(cell: str) -> list[str]:
+    """The classes a `label` or `unknown_classes` cell names; of a single-label task the one class. "" and none: []."""
+    return [] if cell == NO_CLASS else [name for name in cell.split("|") if name]
+
+
 def most_specific(positives: Iterable[str]) -> frozenset[str]:
     """The asserted nodes that no other asserted node implies; the same for a set and for what it implies."""
     asserted = frozenset(positives)
@@ -94,30 +114,38 @@ class TaskClass:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What a task makes of one image: a class name, or the reason it has none. Exactly one is not empty."""
+    """What a task makes of one image: a label, or the reason it has none. Exactly one of the two is not empty.
+
+    label: a class name; in a multi-label task the positive classes as `join_classes` writes them. unknown: the
+    classes of a multi-label task that may or may not be there, in task order; every other class is negative.
+    """
 
     label: str = ""
     excluded: str = ""
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A single-label classification task over the ontology; class order is output order."""
+    """A classification task over the ontology; class order is output order.
+
+    A task of two exclusive classes lists the negative one first. multi_label: any number of classes may be true.
+    """
 
     name: str
     title: str
     classes: tuple[TaskClass, ...]
+    multi_label: bool = False
 
     @property
     def class_names(self) -> list[str]:
         return [task_class.name for task_class in self.classes]
 
-    def project(self, positives: Iterable[str]) -> Projection:
-        """Map asserted nodes to one class or a named exclusion; total over every set of known nodes.
+    def project(self, positives: Iterable[str], label_method: str = "") -> Projection:
+        """Map asserted nodes to a label or a named exclusion; total over every set of known nodes.
 
-        Two classes at once exclude the image. So does a positive parent of a class node without the child (an
-        unspecified pneumonia may or may not be bacterial), unless another class is positive on its own. What
-        follows from the asserted nodes may be added to them without changing the class.
+        label_method: as in the Catalog; it decides whether a multi-label task takes silence for absence. What
+        follows from the asserted nodes may be added to them without changing the label.
         """
         asserted = frozenset(positives)
         if not asserted:
@@ -128,16 +156,39 @@ class Task:
         hits = [
             c.name for c in self.classes if positive.intersection(c.nodes) or specific.intersection(c.unspecified)
         ]
-        if len(hits) == 1:
-            return Projection(label=hits[0])
-        if len(hits) > 1:
-            return Projection(excluded="several classes at once: " + ", ".join(hits))
+        # A positive parent without the child: an unspecified pneumonia may or may not be bacterial.
         undecided = [
-            c.name for c in self.classes if any(asserted.intersection(ancestors(node)) for node in c.nodes)
+            c.name for c in self.classes if any(specific.intersection(ancestors(node)) for node in c.nodes)
         ]
-        if undecided:
-            return Projection(excluded="label too general to tell whether: " + ", ".join(undecided))
-        return Projection(excluded="no class of this task: " + ", ".join(sorted(asserted)))
+        if self.multi_label:
+            return self._findings(hits, undecided, asserted, label_method)
+        return _one_class(hits, undecided, asserted)
+
+    def _findings(
+        self, hits: list[str], undecided: list[str], asserted: frozenset[str], label_method: str
+    ) -> Projection:
+        """Each class positive, unknown or negative. An image of which nothing is known is excluded."""
+        if "no_finding" in asserted:
+            unknown = set[str]()
+        elif label_method in NAMES_EVERY_FINDING:
+            unknown = set(undecided)
+        else:
+            unknown = set(self.class_names)
+        unknown.difference_update(hits)
+        if len(unknown) == len(self.classes):
+            return Projection(excluded="no class of this task is known: " + ", ".join(sorted(asserted)))
+        return Projection(label=join_classes(hits), unknown=tuple(n for n in self.class_names if n in unknown))
+
+
+def _one_class(hits: list[str], undecided: list[str], asserted: frozenset[str]) -> Projection:
+    """The one class that is hit. Two at once exclude the image; an undecided one does so where none is hit."""
+    if len(hits) == 1:
+        return Projection(label=hits[0])
+    if len(hits) > 1:
+        return Projection(excluded="several classes at once: " + ", ".join(hits))
+    if undecided:
+        return Projection(excluded="label too general to tell whether: " + ", ".join(undecided))
+    return Projection(excluded="no class of this task: " + ", ".join(sorted(asserted)))
 
 
 BACTERIAL = TaskClass("bacterial", "Bacterial pneumonia", ("bacterial",))
@@ -146,6 +197,24 @@ NORMAL = TaskClass("normal", "Normal", ("no_finding",))
 OPACITY = TaskClass("opacity", "Lung opacity", ("opacity",))
 OTHER_VIRAL = TaskClass("other_viral", "Other viral pneumonia", ("other_viral",))
 PNEUMOTHORAX = TaskClass("pneumothorax", "Pneumothorax", ("pneumothorax",))
+
+# The findings of NIH ChestX-ray14 in the order of its paper (Wang et al. 2017), which published results follow.
+NIH_FINDINGS = (
+    "atelectasis",
+    "cardiomegaly",
+    "effusion",
+    "infiltration",
+    "mass",
+    "nodule",
+    "pneumonia",
+    "pneumothorax",
+    "consolidation",
+    "edema",
+    "emphysema",
+    "fibrosis",
+    "pleural_thickening",
+    "hernia",
+)
 
 # Pneumonias whose named cause is not COVID-19.
 OTHER_CAUSES = ("bacterial", "fungal", "other_viral")
@@ -182,6 +251,14 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 name="pneumonia-binary",
                 title="Pneumonia of any cause or normal",
                 classes=(NORMAL, TaskClass("pneumonia", "Pneumonia", ("pneumonia",))),
+            ),
+            Task(
+                name="nih-14",
+                title="Fourteen findings, any number of them at once",
+                classes=tuple(
+                    TaskClass(node, node.capitalize().replace("_", " "), (node,)) for node in NIH_FINDINGS
+                ),
+                multi_label=True,
             ),
         )
     }

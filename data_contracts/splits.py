@@ -1,35 +1,41 @@
-"""Deals identity groups out to train, val and test so that no patient and no picture is in two of them.
+"""Says which images are learned from, chosen by, measured on and kept outside, so that no patient and no picture is
+in two splits.
 
-The shares are kept within every combination of class and source, so that no split can be told by where its
-images come from. The method is iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, "On the
-stratification of multi-label data"), with groups in the place of single examples.
+Published test lists and external sources are honoured first; what remains is dealt out in shares that hold within
+every combination of class and source (stratification.py), so that no split can be told by where its images come from.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
-from typing import Self
+from typing import Literal, Self
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data_contracts.catalog import KEPT, Catalog
-from data_contracts.errors import DataGateError
+from data_contracts.catalog import KEPT, QUARANTINED, Catalog
+from data_contracts.errors import DataGateError, UsageProblem
+from data_contracts.leakage import leakage as leakage
+from data_contracts.stratification import Stratum, deal
 
 SPLITS = ("train", "val", "test")
+EXTERNAL = "external"
 
-# A group fits into a split where it takes up at most this part of what is still wanted there. It keeps one
-# patient with many images from making up most of a small class's test set.
-_LARGEST_PART = 0.25
-
-Stratum = tuple[str, str]  # label, source
-Groups = dict[str, dict[Stratum, int]]  # images by stratum, for each group
+MEETS_INTERNAL = "same patient or picture as an internal image"
+MEETS_OFFICIAL_TEST = "same patient or picture as an image of the official test list"
+PATIENT_UNKNOWN = "in the official test list without a patient id, which the recipe keeps out of test"
 
 
 class SplitSettings(BaseModel):
-    """Recipe section `split`. train, val and test are shares of the images and sum to 1; seed deals anew."""
+    """Recipe section `split`. train, val and test are shares of the images and sum to 1; seed deals anew.
+
+    official: images on a published test list are the test split; all others are dealt to train and val in the
+    proportion of their shares. external: sources that are never learned from and form the split "external".
+    hold_out_source: one more such source, named apart so that leaving out each source in turn is one key to change.
+    patients_unknown_in_test: "allow" deals images without a patient id like all others, grouped by picture alone;
+    "refuse" deals them only to train.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +43,10 @@ class SplitSettings(BaseModel):
     val: float = Field(default=0.15, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
     seed: int = 0
+    official: bool = False
+    external: list[str] = []
+    hold_out_source: str | None = None
+    patients_unknown_in_test: Literal["allow", "refuse"] = "allow"
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:
@@ -45,30 +55,124 @@ class SplitSettings(BaseModel):
             raise ValueError(f"train, val and test sum to {total:g}; they must sum to 1")
         return self
 
+    @model_validator(mode="after")
+    def _each_external_source_once(self) -> Self:
+        named = [*self.external, *([self.hold_out_source] if self.hold_out_source else [])]
+        if len(set(named)) < len(named):
+            raise ValueError("external and hold_out_source name a source twice")
+        return self
+
+    @property
+    def external_sources(self) -> frozenset[str]:
+        return frozenset(self.external) | ({self.hold_out_source} if self.hold_out_source else set())
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares of the splits that are dealt: of train and val alone where the test list is published."""
+        if self.official:
+            dealt = self.train + self.val
+            return {"train": self.train / dealt, "val": self.val / dealt}
+        return {"train": self.train, "val": self.val, "test": self.test}
+
 
 def assign_splits(catalog: Catalog, settings: SplitSettings) -> Catalog:
     """Fill `split` of the kept rows that have a label and no label conflict; all other rows get "".
 
     Whole groups stay together. A class of three or more groups is in all three splits, unless its groups are
     also those of other scarce classes. The result depends on what the rows hold and on the seed, not on their
-    order. Raises DataGateError where a row to be split has no group.
+    order. An image whose group has one foot in a published test list or in an internal source cannot be used on
+    the other side: it loses its label, and `excluded` says why.
+
+    Raises DataGateError where a row to be split has no group or no image is on a published test list that was asked
+    for, and UsageProblem where an external source offers no image or all sources are external.
     """
     frame = catalog.frame
     used = (frame["status"] == KEPT) & (frame["label"] != "") & ~frame["label_conflict"]
     _require_groups(frame[used])
-    sizes = frame[used].groupby(["group_id", "label", "source"]).size().reset_index(name="images")
-    groups: Groups = defaultdict(dict)
-    for group, label, source, images in zip(*(sizes[name] for name in sizes), strict=True):
-        groups[group][label, source] = images
-    dealt = _Deal(groups, settings).run()
-    return Catalog.of(frame.assign(split=frame["group_id"].map(dealt).where(used, "")))
+    _require_sources(frame, settings)
+    readable = (frame["status"] != QUARANTINED) & (frame["group_id"] != "")
+    outside = frame["source"].isin(settings.external_sources)
+    listed = (frame["official_split"] == "test") & ~outside & settings.official
+    refused = pd.Series("", index=frame.index, dtype="str")
+    refused[used & outside & _shares_group(frame, readable & ~outside)] = MEETS_INTERNAL
+    refused[used & ~outside & ~listed & _shares_group(frame, readable & listed)] = MEETS_OFFICIAL_TEST
+    unknown = (frame["patient"] == "") & (settings.patients_unknown_in_test == "refuse")
+    refused[used & listed & unknown] = PATIENT_UNKNOWN
+    used &= refused == ""
+    _require_test_list(frame[used & listed], settings)
+
+    rows = frame[used & ~outside & ~listed]
+    split = rows["group_id"].map(_dealt(rows, settings, set(rows.loc[unknown, "group_id"]))).reindex(frame.index)
+    split = split.fillna("").mask(used & listed, "test").mask(used & outside, EXTERNAL)
+    return Catalog.of(
+        frame.assign(
+            split=split,
+            label=frame["label"].mask(refused != "", ""),
+            unknown_classes=frame["unknown_classes"].mask(refused != "", ""),
+            excluded=frame["excluded"].mask(refused != "", refused),
+        )
+    )
 
 
-def leakage(catalog: Catalog) -> list[str]:
-    """The group ids that are in more than one split, sorted."""
+def split_statements(catalog: Catalog, settings: SplitSettings) -> list[str]:
+    """What the split rests on, in sentences for a report: published lists, external sources, unknown patients."""
     frame = catalog.frame
-    splits = frame[(frame["split"] != "") & (frame["group_id"] != "")].groupby("group_id")["split"].nunique()
-    return sorted(splits.index[splits > 1])
+    in_split = frame[frame["split"] != ""]
+    statements = []
+    if settings.official:
+        barred = _images(frame["excluded"] == MEETS_OFFICIAL_TEST)
+        sources = ", ".join(sorted(in_split.loc[in_split["split"] == "test", "source"].unique()))
+        statements.append(
+            f"The test split is the published list of {sources}: {_images(in_split['split'] == 'test')}. "
+            f"Not used because the same patient or picture is in it: {barred}."
+        )
+        if lost := int((frame["excluded"] == PATIENT_UNKNOWN).sum()):
+            statements.append(
+                f"{lost:,} images of the published test list are not used: their patient is unknown."
+            )
+    if settings.external_sources:
+        names = ", ".join(sorted(settings.external_sources))
+        statements.append(
+            f"Never learned from: {names}, with {_images(in_split['split'] == EXTERNAL)} in the external split. Not "
+            f"used because the same patient or picture is internal too: {_images(frame['excluded'] == MEETS_INTERNAL)}."
+        )
+    return [*statements, *_of_unknown_patients(in_split, settings)]
+
+
+def _of_unknown_patients(in_split: pd.DataFrame, settings: SplitSettings) -> list[str]:
+    internal = in_split[in_split["split"] != EXTERNAL]
+    unknown = internal["patient"] == ""
+    if not unknown.any():
+        return []
+    found = f"{_images(unknown)} of {len(internal):,} in train, val and test have no patient id; "
+    if settings.patients_unknown_in_test == "refuse":
+        return [found + "they, and what shares a picture with them, are in train only, as the recipe demands."]
+    in_test = int((unknown & (internal["split"] == "test")).sum())
+    return [
+        found
+        + f"they are grouped by picture alone, and {in_test:,} of them are in test. Copies of one picture are "
+        "kept apart from other splits; two different films of one person may not be, so results may be too good."
+    ]
+
+
+def _images(rows: pd.Series) -> str:
+    count = int(rows.sum())
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _dealt(rows: pd.DataFrame, settings: SplitSettings, without_patient: set[str]) -> dict[str, str]:
+    """The split of every group of the rows. A row of several classes counts for each of them."""
+    classes = rows.assign(label=rows["label"].str.split("|")).explode("label")
+    counts = classes.groupby(["group_id", "label", "source"]).size().reset_index(name="images")
+    groups: dict[str, dict[Stratum, int]] = defaultdict(dict)
+    for group, label, source, images in zip(*(counts[name] for name in counts), strict=True):
+        groups[group][label, source] = images
+    sizes = {str(group): int(size) for group, size in rows["group_id"].value_counts().items()}
+    return deal(groups, sizes, settings.shares, settings.seed, without_patient)
+
+
+def _shares_group(frame: pd.DataFrame, others: pd.Series) -> pd.Series:
+    return frame["group_id"].isin(frame.loc[others, "group_id"])
 
 
 def _require_groups(used: pd.DataFrame) -> None:
@@ -81,78 +185,27 @@ def _require_groups(used: pd.DataFrame) -> None:
         )
 
 
-class _Deal:
-    """One run of the algorithm. wanted: images still to be dealt to each split, by stratum and in all."""
+def _require_sources(frame: pd.DataFrame, settings: SplitSettings) -> None:
+    offered = set(frame["source"])
+    if absent := sorted(settings.external_sources - offered):
+        raise UsageProblem(
+            f"split: {', '.join(absent)} is to be external, and no image comes from there.",
+            why="There would be no external validation, and a misspelt source would be learned from.",
+            cure="Name it under `sources` as well, or take it out; images come from: "
+            + ", ".join(sorted(offered)),
+        )
+    if offered and offered <= settings.external_sources:
+        raise UsageProblem(
+            "split: every source is external.",
+            why="Nothing is left to learn from.",
+            cure="Leave at least one source of the recipe out of external and hold_out_source.",
+        )
 
-    def __init__(self, groups: Groups, settings: SplitSettings) -> None:
-        self.groups = groups
-        self.totals: dict[Stratum, int] = defaultdict(int)
-        for counts in groups.values():
-            for stratum, images in counts.items():
-                self.totals[stratum] += images
-        shares = {"train": settings.train, "val": settings.val, "test": settings.test}
-        self.target = {
-            stratum: {split: share * total for split, share in shares.items()}
-            for stratum, total in self.totals.items()
-        }
-        self.wanted = {stratum: dict(target) for stratum, target in self.target.items()}
-        self.wanted_in_all = {split: share * sum(self.totals.values()) for split, share in shares.items()}
-        # Equal groups are taken in an order that only the seed decides.
-        self.draw = {name: hashlib.sha256(f"{settings.seed} {name}".encode()).hexdigest() for name in groups}
-        self.dealt: dict[str, str] = {}
 
-    def run(self) -> dict[str, str]:
-        self._put_every_class_everywhere()
-        for group in sorted(self.groups.keys() - self.dealt.keys(), key=self._turn):
-            self._give(group, self._neediest(group))
-        return self.dealt
-
-    def _put_every_class_everywhere(self) -> None:
-        """Give each split one group of every class that has three, before shares are looked at.
-
-        Test and val get the smallest groups, train the largest. Scarce classes choose first and prefer groups
-        that hold no other class, so that choices rarely collide.
-        """
-        members: dict[str, list[str]] = defaultdict(list)
-        for group in self.groups:
-            for label in self._labels(group):
-                members[label].append(group)
-        for label in sorted(members, key=lambda label: (len(members[label]), label)):
-            for split, sign in (("test", 1), ("val", 1), ("train", -1)):
-                free = [group for group in members[label] if group not in self.dealt]
-                present = {self.dealt.get(group) for group in members[label]}
-                if len(members[label]) < len(SPLITS) or split in present or not free:
-                    continue
-                extent = {group: sign * sum(self.groups[group].values()) for group in free}
-                order = {group: (len(self._labels(group)), extent[group], self.draw[group]) for group in free}
-                self._give(min(free, key=order.__getitem__), split)
-
-    def _labels(self, group: str) -> set[str]:
-        return {label for label, _ in self.groups[group]}
-
-    def _rarest(self, group: str) -> Stratum:
-        return min(self.groups[group], key=lambda stratum: (self.totals[stratum], stratum))
-
-    def _turn(self, group: str) -> tuple[int, Stratum, int, str]:
-        """Rarest stratum first, then the largest group: what is hard to place goes while there is room."""
-        stratum = self._rarest(group)
-        return self.totals[stratum], stratum, -self.groups[group][stratum], self.draw[group]
-
-    def _neediest(self, group: str) -> str:
-        """The split the group fits into that has got the least of its share, else the one with the most room.
-
-        Share decides as long as it can: by room alone all large groups would go to train, and the test set
-        would know only patients with few images.
-        """
-        stratum = self._rarest(group)
-        images, wanted, target = self.groups[group][stratum], self.wanted[stratum], self.target[stratum]
-        fits = [split for split in SPLITS if images <= _LARGEST_PART * wanted[split]]
-        if fits:
-            return max(fits, key=lambda split: (wanted[split] / target[split], self.wanted_in_all[split]))
-        return max(SPLITS, key=lambda split: (wanted[split], self.wanted_in_all[split]))
-
-    def _give(self, group: str, split: str) -> None:
-        self.dealt[group] = split
-        for stratum, images in self.groups[group].items():
-            self.wanted[stratum][split] -= images
-            self.wanted_in_all[split] -= images
+def _require_test_list(listed: pd.DataFrame, settings: SplitSettings) -> None:
+    if settings.official and listed.empty:
+        raise DataGateError(
+            "split.official is set, and no usable image is on a published test list.",
+            why="There would be no test split, and a dealt one would not be the published one.",
+            cure="Put the source's list files beside its images (NIH: test_list.txt), or set split.official to false.",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from data_contracts.sources.phantom import PhantomSettings
 from data_contracts.splits import SplitSettings
 from models.evaluation.settings import EvaluationSettings
 from models.explanation.settings import ExplanationSettings
+from models.preprocessing import check_fits_weights
 from models.training.augmentation_settings import AugmentationSettings
 from models.training.settings import ArchitectureSettings, TrainingSettings
 
@@ -68,7 +70,25 @@ class Recipe(BaseModel):
         if len(set(names)) < len(names):
             raise ValueError("an architecture is named twice")
         for architecture in self.architectures:
-            self.training.for_architecture(architecture)  # its own values must fit the training section's
+            training = self.training.for_architecture(architecture)  # its own values must fit the section's
+            _require_fitting_loss(training, self.task_definition)
+            if architecture.preprocessing is not None:
+                check_fits_weights(architecture.preprocessing, training.init)
+        return self
+
+    @model_validator(mode="after")
+    def _external_sources_are_sources(self) -> Self:
+        if unknown := sorted(self.split.external_sources - set(self.sources)):
+            raise ValueError(f"split: {', '.join(unknown)} is not among sources: {', '.join(self.sources)}")
+        return self
+
+    @model_validator(mode="after")
+    def _primary_metric_exists(self) -> Self:
+        if self.task_definition.multi_label and self.evaluation.primary_metric != "macro_auc":
+            raise ValueError(
+                f"evaluation: {self.evaluation.primary_metric} is undefined where several classes may be true at once; "
+                "use macro_auc"
+            )
         return self
 
     @property
@@ -87,8 +107,31 @@ class Recipe(BaseModel):
         return {
             **self.model_dump(mode="json", include=chosen),
             "architecture": architecture.model_dump(mode="json"),
+            "initial_weights": _file_hash(architecture.init or self.training.init),
             "evaluation": self.evaluation.model_dump(mode="json", include=operating_point),
         }
+
+
+def _require_fitting_loss(training: TrainingSettings, task: Task) -> None:
+    try:
+        training.output(task.class_names, multi_label=task.multi_label)
+    except UsageProblem as problem:
+        raise ValueError(str(problem)) from problem
+
+
+def _file_hash(init: str) -> str:
+    """The sha256 of the weights that `file:PATH` names, so that other weights under that name train anew; else ""."""
+    kind, _, path = init.partition(":")
+    if kind != "file":
+        return ""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageProblem(
+            f"The initial weights {path} cannot be read: {error.strerror}.",
+            why="Training would start somewhere else than the recipe says.",
+            cure="Give the path of a safetensors or state-dict file, or set training.init to random or imagenet.",
+        ) from error
 
 
 def recipe_names() -> list[str]:
@@ -143,14 +186,32 @@ def _apply(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     section: Any = content
     for parent in parents:
-        section = section.setdefault(parent, {}) if isinstance(section, dict) else None
-    if not isinstance(section, dict):
+        section = _below(section, parent)
+    place = _place_in(section, last)
+    if place is None:
         raise UsageProblem(
             f"--set {key}: {key.rpartition('.')[0]} is not a section of the recipe.",
-            why="Only keys of sections can be set from the command line.",
-            cure="Copy the recipe's YAML file, change it there, and give its path.",
+            why="Only what a recipe holds can be set from the command line.",
+            cure="For example: --set training.epochs=3, or --set architectures.0.epochs=3 for the first of a list.",
         )
-    section[last] = yaml.safe_load(value)
+    section[place] = yaml.safe_load(value)
+
+
+def _below(section: Any, key: str) -> Any:
+    """The sub-section `key`, made where a mapping lacks it; None where there can be none."""
+    if isinstance(section, dict):
+        return section.setdefault(key, {})
+    place = _place_in(section, key)
+    return None if place is None else section[place]
+
+
+def _place_in(section: Any, key: str) -> str | int | None:
+    """What to index `section` with: the key of a mapping, the position in a list, or None where neither fits."""
+    if isinstance(section, dict):
+        return key
+    if isinstance(section, list) and key.isdecimal() and int(key) < len(section):
+        return int(key)
+    return None
 
 
 def _explain(error: ValidationError, path: Path) -> UsageProblem:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
 
     from data_contracts.catalog import Catalog
-    from models.evaluation.results import Evaluation
+    from models.evaluation.results import Evaluations
     from models.evaluation.selection import Selection
     from models.registry.challenger import RegisteredVersion
 
@@ -37,14 +37,15 @@ class DataResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a training run made. evaluations are those of the test split, best architecture first.
+    """What a training run made. evaluations: best architecture first.
 
     trained: how many architectures were trained rather than taken from the cache.
     """
 
     run: str
     selection: Selection
-    evaluations: list[Evaluation]
+    evaluations: list[Evaluations]
+    baselines: list[Evaluations]
     registered: RegisteredVersion
     report: Path
     trained: int
@@ -65,6 +66,8 @@ def run_data(recipe: Recipe, data: Path | None, workspace: Workspace) -> DataRes
         recipe_name=recipe.name,
         task=recipe.task_definition,
         split=recipe.split,
+        store=_output(run, "store_images", "image_store"),
+        data_dir=data_folder(recipe, data, workspace),
     )
     return DataResult(run.name, catalog, _write_page(workspace, run.name, "data.html", page))
 
@@ -84,7 +87,8 @@ def run_training(recipe: Recipe, data: Path | None, workspace: Workspace) -> Tra
     return TrainingResult(
         run=run.name,
         selection=selection,
-        evaluations=[_output(run, step, "test_evaluation") for step in steps],
+        evaluations=[_output(run, step, "evaluations") for step in steps],
+        baselines=_output(run, "baselines", "baselines"),
         registered=_output(run, "register", "registered"),
         report=_write_page(workspace, run.name, "report.html", str(_output(run, "report", "report"))),
         trained=sum(training.status.value != "cached" for training in trainings),

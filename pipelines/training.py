@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
+from data_contracts.overlay import overlay_decisions
 from pipelines.recipe import Recipe
+from steps.baselines import baselines
 from steps.data import identify, ingest, label, split, store_images, validate
 from steps.evaluate import evaluate
 from steps.explain import explain
@@ -28,26 +31,27 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
     """Every architecture of the recipe from the same split, side by side, and the best registered."""
     plan = Recipe.model_validate(recipe)
     store, catalog, validations = _data(plan, data_dir, data_fingerprint)
-    bundles, validation_scores, test_scores, sheets = [], [], [], []
+    compared_with = baselines(store, catalog, validations[-1], plan.task, plan.evaluation.model_dump())
+    bundles, evaluations, sheets = [], [], []
     # A static loop: every architecture is a step of its own in the graph, parallel wherever the stack can.
     for architecture in plan.architectures:
         name = step_name(architecture.name)
         bundle = train(store, catalog, validations[-1], plan.what_shapes(architecture), id=f"train_{name}")
-        predictions, on_validation, on_test = evaluate(
+        predictions, evaluated = evaluate(
             bundle, store, catalog, plan.evaluation.model_dump(), id=f"evaluate_{name}"
         )
         bundles.append(bundle)
-        validation_scores.append(on_validation)
-        test_scores.append(on_test)
+        evaluations.append(evaluated)
         sheets.append(explain(bundle, store, predictions, plan.explanation.model_dump(), id=f"explain_{name}"))
-    selection = select(validation_scores)
-    registered = register(selection, bundles, test_scores, plan.model_name)
+    selection = select(evaluations)
+    registered = register(selection, bundles, evaluations, plan.model_name)
     report(
         recipe=plan.model_dump(mode="json"),
         catalog=catalog,
         validations=validations,
         bundles=bundles,
-        evaluations=test_scores,
+        evaluations=evaluations,
+        baselines=compared_with,
         sheets=sheets,
         selection=selection,
         registered=registered,
@@ -57,9 +61,11 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
 def _data(plan: Recipe, data_dir: str, data_fingerprint: str) -> tuple[Any, Any, list[Any]]:
     """The data part: the image store, the split catalog, and the reports of both gates."""
     gate = plan.model_dump(mode="json", include={"name", "title", "task", "split", "validation"})
-    offered, _notes = ingest(plan.sources, data_dir, data_fingerprint)
+    offered, _notes = ingest(plan.sources, data_dir, data_fingerprint, plan.validation.pinned_tables)
     store = store_images(offered, data_dir, plan.images.model_dump())
-    labelled = label(identify(store, plan.identity.model_dump()), plan.task)
+    decisions = [one.model_dump(mode="json") for one in overlay_decisions(plan.identity, Path(data_dir))]
+    identified = identify(store, plan.identity.model_dump(exclude={"overlay"}))
+    labelled = label(identified, plan.task, decisions)
     validation = validate(labelled, "catalog", gate, id="validate_catalog")
     catalog = split(labelled, validation, plan.split.model_dump())
     split_validation = validate(catalog, "split", gate, id="validate_split")

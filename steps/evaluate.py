@@ -1,4 +1,4 @@
-"""Reads validation and test once with a sealed bundle and says how good it is."""
+"""Reads validation, test and external images once with a sealed bundle and says how good it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zenml import log_metadata, step
 from data_contracts.catalog import Catalog
 from data_contracts.image_store import ImageStore
 from models.evaluation.predictions import Predictions
-from models.evaluation.results import Evaluation
+from models.evaluation.results import Evaluations
 from models.evaluation.settings import EvaluationSettings
 from models.registry.bundle import ModelBundle
 from steps.caching import cached_on
@@ -22,16 +22,14 @@ from steps.materializers import TableMaterializer
 )
 def evaluate(
     bundle: ModelBundle, image_store: ImageStore, catalog: Catalog, settings: dict[str, Any]
-) -> tuple[
-    Annotated[Predictions, "predictions"],
-    Annotated[Evaluation, "validation_evaluation"],
-    Annotated[Evaluation, "test_evaluation"],
-]:
-    """Sensitivity, specificity and their company, per class, with intervals."""
+) -> tuple[Annotated[Predictions, "predictions"], Annotated[Evaluations, "evaluations"]]:
+    """Sensitivity, specificity and their company, per split and class, with intervals."""
     from models.evaluation.candidate import evaluate_candidate
 
-    predictions, validation, test = evaluate_candidate(
-        bundle, image_store, catalog, EvaluationSettings(**settings)
-    )
-    log_metadata({f"test_{test.primary_metric}": test.primary.value, "test_images": test.n})
-    return predictions, validation, test
+    predictions, evaluations = evaluate_candidate(bundle, image_store, catalog, EvaluationSettings(**settings))
+    for read in (evaluations.test, evaluations.external):
+        if read is not None:
+            log_metadata({f"{read.split}_images": read.n})
+        if read is not None and read.primary.value is not None:
+            log_metadata({f"{read.split}_{read.primary_metric}": read.primary.value})
+    return predictions, evaluations

@@ -11,7 +11,7 @@ from data_contracts.catalog import Catalog
 from data_contracts.expectations.report import ValidationReport
 from data_contracts.ontology import task_named
 from data_contracts.splits import SplitSettings
-from models.evaluation.results import Evaluation
+from models.evaluation.results import Evaluations
 from models.evaluation.selection import Selection
 from models.explanation.results import CamSheet
 from models.registry.bundle import ModelBundle
@@ -25,7 +25,8 @@ def report(
     catalog: Catalog,
     validations: list[ValidationReport],
     bundles: list[ModelBundle],
-    evaluations: list[Evaluation],
+    evaluations: list[Evaluations],
+    baselines: list[Evaluations],
     sheets: list[CamSheet],
     selection: Selection,
     registered: RegisteredVersion,
@@ -43,6 +44,7 @@ def report(
             validations=validations,
             bundles=bundles,
             evaluations=evaluations,
+            baselines=baselines,
             sheets=sheets,
             selection=selection,
             registered=registered,

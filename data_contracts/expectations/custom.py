@@ -1,12 +1,14 @@
-"""Expectations about catalogs that Great Expectations does not bring along.
+"""Expectations about radiographs and their labels that Great Expectations does not bring along.
 
-Importing this module imports Great Expectations; only the runner does so.
+Importing this module imports Great Expectations; only the runner does so. Each pair is a metric, which says of
+every row whether it is as expected, and the expectation that suite files name.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
 from great_expectations.expectations.expectation import ColumnMapExpectation, MulticolumnMapExpectation
@@ -23,29 +25,25 @@ from great_expectations.expectations.metrics.map_metric_provider.multicolumn_map
     MulticolumnMapMetricProvider,
 )
 
-from data_contracts.ontology import PARENT, join_nodes, split_nodes
+from data_contracts.ontology import PARENT, join_nodes, split_classes, split_nodes
 
 
-def is_consistent(cell: str) -> bool:
-    """Whether a `nodes` cell is as `join_nodes` writes it, of known nodes, and not normal and ill at once."""
-    nodes = split_nodes(cell)
-    known = all(node in PARENT for node in nodes)
-    contradictory = "no_finding" in nodes and len(nodes) > 1
-    return known and not contradictory and cell == join_nodes(nodes)
-
-
-class ConsistentNodes(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.consistent_nodes"
+class KnownNodes(ColumnMapMetricProvider):
+    condition_metric_name = "column_values.known_nodes"
 
     @column_condition_partial(engine=PandasExecutionEngine)
     def _pandas(cls, column: pd.Series[str], **_: Any) -> pd.Series[bool]:  # noqa: N805
-        return column.map({cell: is_consistent(cell) for cell in column.unique()}).astype(bool)
+        known = {
+            cell: cell == join_nodes(split_nodes(cell)) and all(node in PARENT for node in split_nodes(cell))
+            for cell in column.unique()
+        }
+        return column.map(known).astype(bool)
 
 
-class ExpectConsistentNodes(ColumnMapExpectation):
-    """Expect each value of the column to be a consistent set of ontology nodes, joined by "|"."""
+class ExpectKnownNodes(ColumnMapExpectation):
+    """Expect each value of the column to be ontology nodes as the catalog writes them: sorted, joined by "|"."""
 
-    map_metric = "column_values.consistent_nodes"
+    map_metric = "column_values.known_nodes"
 
 
 class GroupInOneSplit(MulticolumnMapMetricProvider):
@@ -67,3 +65,150 @@ class ExpectGroupInOneSplit(MulticolumnMapExpectation):
     """
 
     map_metric = "multicolumn_values.group_in_one_split"
+
+
+class ImageReadable(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.image_readable"
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(cls, column_list: pd.DataFrame, **_: Any) -> pd.Series[bool]:  # noqa: N805
+        values = column_list.to_numpy(np.float64)
+        return pd.Series((np.isfinite(values) & (values >= 0)).all(axis=1), index=column_list.index)
+
+
+class ExpectImageReadable(MulticolumnMapExpectation):
+    """Expect every number that decoding measures to be there: finite and not negative in each of the columns."""
+
+    map_metric = "multicolumn_values.image_readable"
+
+
+class ValuesInRanges(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.in_ranges"
+    condition_value_keys = ("ranges",)
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(
+        cls,  # noqa: N805
+        column_list: pd.DataFrame,
+        ranges: dict[str, list[float]],
+        **_: Any,
+    ) -> pd.Series[bool]:
+        fits = pd.Series(True, index=column_list.index)
+        for name, (low, high) in ranges.items():
+            fits &= column_list[name].between(low, high) | column_list[name].isna()
+        return fits
+
+
+class ExpectDescriptorsInRange(MulticolumnMapExpectation):
+    """Expect each column to lie between two bounds, which are allowed themselves; unknown values are passed over.
+
+    ranges: column -> [lowest, highest], for the columns of column_list.
+    """
+
+    ranges: dict[str, list[float]]
+    success_keys = ("ranges", "mostly")
+    map_metric = "multicolumn_values.in_ranges"
+
+
+class PixelsNotBlank(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.pixels_not_blank"
+    condition_value_keys = ("min_std",)
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(cls, column_list: pd.DataFrame, min_std: float, **_: Any) -> pd.Series[bool]:  # noqa: N805
+        std, dark, bright = (column_list.iloc[:, position] for position in range(3))
+        flat = (std < min_std) | (dark >= bright)
+        return ~flat
+
+
+class ExpectPixelsNotBlank(MulticolumnMapExpectation):
+    """Expect pictures with contrast: a standard deviation of at least min_std grey levels, and the 99th percentile
+    above the first. column_list: std, p01, p99, in this order; unknown values are passed over."""
+
+    min_std: float
+    success_keys = ("min_std", "mostly")
+    map_metric = "multicolumn_values.pixels_not_blank"
+
+
+class PlausibleAge(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.plausible_age"
+    condition_value_keys = ("limits",)
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(
+        cls,  # noqa: N805
+        column_list: pd.DataFrame,
+        limits: dict[str, list[float]],
+        **_: Any,
+    ) -> pd.Series[bool]:
+        age, source = column_list.iloc[:, 0], column_list.iloc[:, 1]
+        fits = pd.Series(True, index=column_list.index)
+        for name, (low, high) in limits.items():
+            fits &= (source != name) | age.isna() | ((age >= low) & (age < high))
+        return fits
+
+
+class ExpectPlausibleAge(MulticolumnMapExpectation):
+    """Expect known ages to be ones that their source can have.
+
+    column_list: age in years, source. limits: source -> (lowest, highest), the highest being itself too high;
+    sources without limits are passed over.
+    """
+
+    limits: dict[str, list[float]]
+    success_keys = ("limits", "mostly")
+    map_metric = "multicolumn_values.plausible_age"
+
+
+class MultiLabel(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.multi_label"
+    condition_value_keys = ("classes",)
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(
+        cls,  # noqa: N805
+        column_list: pd.DataFrame,
+        classes: list[str],
+        **_: Any,
+    ) -> pd.Series[bool]:
+        cells = column_list.drop_duplicates()
+        fits = [is_multi_label(label, unknown, classes) for label, unknown in cells.itertuples(index=False)]
+        known = cells.assign(fits=fits)
+        return column_list.merge(known, how="left")["fits"].set_axis(column_list.index).astype(bool)
+
+
+class ExpectMultiLabel(MulticolumnMapExpectation):
+    """Expect the cells of a multi-label task: see `is_multi_label`. column_list: label, unknown_classes."""
+
+    classes: list[str]
+    success_keys = ("classes", "mostly")
+    map_metric = "multicolumn_values.multi_label"
+
+
+def is_multi_label(label: str, unknown: str, classes: list[str]) -> bool:
+    """Whether two cells say of each class at most one thing.
+
+    label: the positive classes in the order of `classes` joined by "|", or "none"; unknown: the classes whose truth
+    is not known, likewise, or "". No class is both, and not all are unknown: such an image teaches nothing.
+    """
+    positive, doubtful = split_classes(label), split_classes(unknown)
+    # Also refuses names that are no class, and repeated ones.
+    in_order = all(names == [name for name in classes if name in names] for names in (positive, doubtful))
+    return in_order and not set(positive) & set(doubtful) and len(doubtful) < len(classes)
+
+
+class ProbabilityDistribution(MulticolumnMapMetricProvider):
+    condition_metric_name = "multicolumn_values.probability_distribution"
+    condition_value_keys = ("tolerance",)
+
+    @multicolumn_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
+    def _pandas(cls, column_list: pd.DataFrame, tolerance: float, **_: Any) -> pd.Series[bool]:  # noqa: N805
+        return (column_list.sum(axis=1, skipna=False) - 1).abs() <= tolerance
+
+
+class ExpectProbabilityDistribution(MulticolumnMapExpectation):
+    """Expect the columns to sum to 1 in every row, to within `tolerance`."""
+
+    tolerance: float
+    success_keys = ("tolerance", "mostly")
+    map_metric = "multicolumn_values.probability_distribution"

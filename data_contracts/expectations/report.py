@@ -19,8 +19,9 @@ class ValidationCheck(BaseModel):
     """One sentence about the data and whether it holds.
 
     title: the sentence. unexpected_count: rows that contradict it; 0 where the check is about the table as a
-    whole. unexpected: the first of those rows, each as "source/file"; a check that tolerates some rows names
-    them even when it passed. detail: what was found instead and why it matters; "" where it passed.
+    whole. unexpected: the first of those rows, each as "source/file", in a window of scored images by image id;
+    a check that tolerates some rows names them even when it passed. detail: what was found instead and why it
+    matters; "" where it passed. waiver: the written reason why a failure does not stop the run; "" without one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +33,7 @@ class ValidationCheck(BaseModel):
     unexpected_count: int = Field(ge=0)
     unexpected: list[str] = Field(max_length=MAX_NAMED_ROWS)
     detail: str
+    waiver: str = ""
 
 
 class ValidationReport(BaseModel):

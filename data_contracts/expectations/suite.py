@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,35 +13,33 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_contracts.catalog import COLUMNS
 from data_contracts.errors import UsageProblem
 from data_contracts.expectations.report import Severity
+from data_contracts.expectations.rows import Rows
+from data_contracts.expectations.window import WINDOW_COLUMNS
 
 SUITE_FOLDER = Path(__file__).parent
 
-# The rows a check looks at. labelled: kept and with a label; unused: kept and without; not_labelled: all that
-# are not labelled; in_a_split: with any split, whether or not they should have one; train, val and test are
-# labelled rows.
-Rows = Literal[
-    "all",
-    "kept",
-    "quarantined",
-    "duplicate",
-    "labelled",
-    "unused",
-    "not_labelled",
-    "in_a_split",
-    "train",
-    "val",
-    "test",
-]
+# Which suite files are about which table; every other is about the catalog.
+_COLUMNS_OF: Mapping[str, frozenset[str]] = {"scoring_window": frozenset(WINDOW_COLUMNS)}
 
 # What a suite file may take from the run, written `{$PARAMETER: name}`.
-PARAMETERS = frozenset({"columns", "sources", "classes", "kept_share", "sources_per_class"})
+PARAMETERS = frozenset(
+    {
+        *("columns", "sources", "classes", "kept_share", "sources_per_class"),
+        *("age_limits", "external_sources", "window_columns", "probability_columns"),
+    }
+)
+
+# Facts about a run that some checks need before they mean anything.
+When = Literal["single_label", "multi_label", "official_split", "external_sources"]
 
 
 class Check(BaseModel):
     """One entry of a suite file: an expectation, its arguments, and what a reader needs to know of it.
 
-    each_class: the check is made once per class of the task, on that class's rows; the title may then say
-    `{class_name}`. class_name: only rows of this class; "" for all.
+    when: the check is made only where this holds of the run; None for always. each_class: the check is made once
+    per class of the task, on that class's rows; title and arguments may then say `{class_name}`. each_label: an
+    image of a multi-label task counts once for each class it shows. waivable: a written reason in the recipe turns
+    a failure for a class into a warning. class_name: only rows of this class; "" for all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,18 +51,40 @@ class Check(BaseModel):
     expectation: str
     kwargs: dict[str, Any] = {}
     rows: Rows = "all"
+    when: When | None = None
     each_class: bool = False
+    each_label: bool = False
+    waivable: bool = False
     class_name: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the arguments name."""
+        column, listed = self.kwargs.get("column"), self.kwargs.get("column_list")
+        return [*([column] if isinstance(column, str) else []), *(listed if isinstance(listed, list) else [])]
 
     def for_class(self, class_name: str) -> Self:
         """The copy of an `each_class` check that looks at one class."""
+        named = {
+            key: value.replace("{class_name}", class_name) if isinstance(value, str) else value
+            for key, value in self.kwargs.items()
+        }
         return self.model_copy(
             update={
                 "name": f"{self.name}[{class_name}]",
                 "title": self.title.replace("{class_name}", class_name),
+                "kwargs": named,
                 "class_name": class_name,
             }
         )
+
+    def with_values(self, parameters: Mapping[str, Any]) -> Self:
+        """The copy whose arguments hold the values of the run in place of `{$PARAMETER: name}`."""
+        filled = {
+            key: parameters[value["$PARAMETER"]] if isinstance(value, dict) and "$PARAMETER" in value else value
+            for key, value in self.kwargs.items()
+        }
+        return self.model_copy(update={"kwargs": filled})
 
 
 class Suite(BaseModel):
@@ -78,11 +99,12 @@ class Suite(BaseModel):
     def name(self) -> str:
         return self.path.stem
 
-    def planned(self, classes: list[str]) -> list[Check]:
-        """The checks to make for a task with these classes, in the order of the file."""
+    def planned(self, classes: list[str], facts: frozenset[str] = frozenset()) -> list[Check]:
+        """The checks to make for a task with these classes, in the order of the file. facts: which `when` hold."""
         return [
             copy
             for check in self.checks
+            if check.when is None or check.when in facts
             for copy in ([check.for_class(name) for name in classes] if check.each_class else [check])
         ]
 
@@ -110,15 +132,16 @@ def load_suite(path: Path) -> Suite:
 
 def _require_known_names(path: Path, check: Check) -> None:
     """Columns and parameters are our names; Great Expectations would find a wrong one only while it runs."""
-    columns = [check.kwargs.get("column"), *check.kwargs.get("column_list", [])]
-    for column in columns:
-        if column is not None and column not in COLUMNS:
-            raise suite_problem(path, f"{check.name}.kwargs: the catalog has no column {column!r}")
+    known = _COLUMNS_OF.get(path.stem, COLUMNS.keys())
+    for column in check.columns:
+        if column not in known and "{class_name}" not in column:
+            table = "the catalog" if known == COLUMNS.keys() else "the table"
+            raise suite_problem(path, f"{check.name}.kwargs: {table} has no column {column!r}")
     for key, value in check.kwargs.items():
-        parameter = value.get("$PARAMETER", "") if isinstance(value, dict) else None
+        parameter = value.get("$PARAMETER", "") if isinstance(value, dict) and "$PARAMETER" in value else None
         if parameter is not None and parameter not in PARAMETERS:
-            known = ", ".join(sorted(PARAMETERS))
-            problem = f"{check.name}.kwargs.{key}: no parameter {parameter!r}; there are {known}"
+            names = ", ".join(sorted(PARAMETERS))
+            problem = f"{check.name}.kwargs.{key}: no parameter {parameter!r}; there are {names}"
             raise suite_problem(path, problem)
 
 

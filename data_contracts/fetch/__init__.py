@@ -14,9 +14,10 @@ from types import MappingProxyType
 
 from data_contracts.errors import UsageProblem
 from data_contracts.fetch import kaggle, mendeley, nih_box
-from data_contracts.fetch.http import Progress, only_one, quiet
+from data_contracts.fetch.http import Progress, quiet
 from data_contracts.fetch.partial import write_atomically
 from data_contracts.fetch.retry import RetryBudget
+from data_contracts.locks import only_one
 from data_contracts.sources import SOURCES
 from data_contracts.sources.base import is_image
 
@@ -67,6 +68,7 @@ class Places:
 
     mendeley: str = mendeley.API
     nih_box: str = nih_box.SHARED
+    kaggle: str = kaggle.SITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def fetch_source(
     final = data_dir / published.folder
     staging = data_dir / STAGING / published.folder
     staging.parent.mkdir(parents=True, exist_ok=True)
-    with only_one(staging, lambda note: progress(0, 0, note)):
+    with only_one(staging, lambda note: progress(0, 0, note), f"fetching {published.folder}"):
         staging.mkdir(exist_ok=True)
         content = staging / "content"  # there only when everything was fetched; a killed process may have left it
         present = None if content.exists() else _present(name, data_dir, final)
@@ -135,7 +137,15 @@ def _fetch(
         return mendeley.fetch(staging, content, base_url=places.mendeley, budget=budget, progress=progress)
     if name == "nih" and not kaggle.find_credentials().found:
         return nih_box.fetch(staging, content, base_url=places.nih_box, budget=budget, progress=progress)
-    return kaggle.fetch(published.kaggle, staging, content, needed_bytes=published.bytes, progress=progress)
+    return kaggle.fetch(
+        published.kaggle,
+        staging,
+        content,
+        needed_bytes=published.bytes,
+        base_url=places.kaggle,
+        budget=budget,
+        progress=progress,
+    )
 
 
 def _present(name: str, data_dir: Path, final: Path) -> Path | None:

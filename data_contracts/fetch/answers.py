@@ -11,10 +11,10 @@ import requests
 import urllib3.exceptions
 
 from data_contracts.errors import EnvironmentProblem, ExternalServiceError
-from data_contracts.fetch.retry import PassingFault, RetryBudget, retry_after_seconds
+from data_contracts.fetch.retry import PassingFault, RetryBudget, Unreachable, retry_after_seconds
 
 _CHUNK = 1 << 18
-_BROKEN = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
+BROKEN = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
 
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HTML_STARTS = (b"<html", b"<!doctype html", b"<head", b"<body")
@@ -43,6 +43,23 @@ def looks_like_html(beginning: bytes) -> bool:
     return beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML_STARTS)
 
 
+def connection_fault(error: Exception) -> PassingFault:
+    """What a broken connection means for trying again; the server's name is all it repeats of the address."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    unreachable = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    if isinstance(reason, unreachable) or isinstance(error, requests.exceptions.ProxyError):
+        return Unreachable(f"no connection could be made ({type(reason or error).__name__})")
+    return PassingFault(f"the connection failed ({type(error).__name__})")
+
+
+def busy_fault(answer: requests.Response) -> PassingFault | None:
+    """What to do about a server that is busy or down for a while; None for any other answer."""
+    if answer.status_code not in _TRY_AGAIN and answer.status_code < 500:
+        return None
+    wish = retry_after_seconds(answer.headers.get("Retry-After"))
+    return PassingFault(f"the server answered {answer.status_code} {answer.reason}", wish)
+
+
 def judge_status(answer: requests.Response, address: str, origin: Origin) -> None:
     """Return for a 2xx answer (and 416, which only the transfer understands).
 
@@ -58,9 +75,9 @@ def judge_status(answer: requests.Response, address: str, origin: Origin) -> Non
         )
     if 200 <= status < 300 or status == 416:
         return
-    if status in _TRY_AGAIN or status >= 500:
-        wish = retry_after_seconds(answer.headers.get("Retry-After"))
-        raise PassingFault(f"the server answered {status} {answer.reason}", wish)
+    fault = busy_fault(answer)
+    if fault is not None:
+        raise fault
     if status in (401, 403):
         raise ExternalServiceError(
             f"{shown} refused access ({status}).",
@@ -95,8 +112,8 @@ def ask(url: str, headers: dict[str, str], budget: RetryBudget) -> Iterator[requ
             why="Data from a server that cannot prove who it is cannot be trusted.",
             cure="Check this machine's clock and certificates (REQUESTS_CA_BUNDLE behind a company proxy).",
         ) from error
-    except _BROKEN as error:
-        raise PassingFault(f"the connection failed ({type(error).__name__})") from error
+    except BROKEN as error:
+        raise connection_fault(error) from error
     except requests.RequestException as error:
         raise ExternalServiceError(
             f"{without_query(url)} cannot be fetched: {type(error).__name__}.",

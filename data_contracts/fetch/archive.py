@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from data_contracts.disk import is_full, no_room, require_room
 from data_contracts.errors import DataGateError, EnvironmentProblem, ExternalServiceError, UsageProblem
 from data_contracts.fetch.answers import looks_like_html
-from data_contracts.fetch.disk import is_full, no_room, require_room
 from data_contracts.fetch.members import Member, UnpackLimits, refusal, tar_members, vetted, zip_members
 from data_contracts.fetch.partial import rejected_place
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import requests
-from filelock import FileLock, Timeout
 
+from data_contracts.disk import is_full, no_room, require_room
 from data_contracts.errors import ExternalServiceError
 from data_contracts.fetch.answers import (
     Origin,
@@ -23,9 +22,9 @@ from data_contracts.fetch.answers import (
     rest,
     without_query,
 )
-from data_contracts.fetch.disk import is_full, no_room, require_room
 from data_contracts.fetch.partial import Partial, Receipt, Version, rejected_place, sha256_of, verified
 from data_contracts.fetch.retry import PassingFault, RetryBudget, persist
+from data_contracts.locks import only_one
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, a remark
 _PAGE_KEPT = 1 << 20  # so much of an unwanted web page is kept for a person to look at
@@ -54,7 +53,7 @@ def download(
     """
     budget = budget or RetryBudget()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with only_one(target, lambda note: progress(0, expected_bytes or 0, note)):
+    with only_one(target, lambda note: progress(0, expected_bytes or 0, note), f"fetching {target.name}"):
         present = verified(target, sha256, expected_bytes)
         if present is not None:
             progress(
@@ -87,21 +86,6 @@ def read_json(
                 ) from error
 
     return persist(attempt, budget, subject=without_query(url), say=lambda note: progress(0, 0, note))
-
-
-@contextmanager
-def only_one(target: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of `target`; whoever comes second says so and waits. The lock dies with its process."""
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another process is fetching {target.name}; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Transfer:

@@ -1,23 +1,27 @@
-"""Fetches a Kaggle dataset through kagglehub, after looking whether there are any credentials at all."""
+"""Fetches a Kaggle dataset: kagglehub signs in, after a look whether there are any credentials at all."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from data_contracts.errors import EnvironmentProblem, ExternalServiceError
-from data_contracts.fetch.disk import is_full, no_room, require_room
-from data_contracts.fetch.http import Progress, quiet
+import requests
 
-_CACHE = "KAGGLEHUB_CACHE"
+from data_contracts.disk import require_room
+from data_contracts.errors import EnvironmentProblem, ExternalServiceError
+from data_contracts.fetch.answers import BROKEN, Origin, ask, busy_fault, connection_fault
+from data_contracts.fetch.archive import unpack_download
+from data_contracts.fetch.http import Progress, download, quiet
+from data_contracts.fetch.retry import RetryBudget, persist
+
+SITE = "https://www.kaggle.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class CredentialSearch:
 
 
 def page(handle: str) -> str:
-    return f"https://www.kaggle.com/datasets/{handle}"
+    return f"{SITE}/datasets/{handle}"
 
 
 def find_credentials(environ: Mapping[str, str] | None = None, home: Path | None = None) -> CredentialSearch:
@@ -67,13 +71,20 @@ def find_credentials(environ: Mapping[str, str] | None = None, home: Path | None
 
 
 def fetch(
-    handle: str, staging: Path, content: Path, *, needed_bytes: int, progress: Progress = quiet
+    handle: str,
+    staging: Path,
+    content: Path,
+    *,
+    needed_bytes: int,
+    base_url: str = SITE,
+    budget: RetryBudget | None = None,
+    progress: Progress = quiet,
 ) -> list[str]:
-    """Download and unpack `handle` into `content`; returns remarks, the version that was fetched among them.
+    """Download the archive of `handle` and unpack it into `content`; returns remarks, its version among them.
 
-    staging: a folder of this dataset's own, where kagglehub goes on after an interruption. needed_bytes: about the
-    room that the dataset takes, packed and unpacked. Raises ExternalServiceError without credentials or when Kaggle
-    refuses, EnvironmentProblem without kagglehub or without room.
+    kagglehub signs in and asks where the archive lies; it is transferred and unpacked here, resumed and under our
+    rules. needed_bytes: about the room that the dataset takes, packed and unpacked. Raises ExternalServiceError
+    without credentials or when Kaggle refuses, EnvironmentProblem without kagglehub or without room.
     """
     search = find_credentials()
     if not search.found:
@@ -84,34 +95,67 @@ def fetch(
             "as ~/.kaggle/kaggle.json (mode 600) or set KAGGLE_USERNAME and KAGGLE_KEY.",
         )
     require_room(staging, needed_bytes, f"Fetching {handle}")
-    progress(0, 0, f"kagglehub fetches {handle}")
+    budget = budget or RetryBudget()
+
+    def attempt() -> tuple[str, int]:
+        with ask(base_url, {}, budget):  # kagglehub would wait for a network without end
+            return _archive(handle, search)
+
+    address, version = persist(attempt, budget, subject=handle, say=lambda note: progress(0, 0, note))
+    if base_url.startswith("https:") and not address.startswith("https:"):
+        raise _refused(handle, search, "the archive's address is without encryption")
+    target = staging / f"version-{version}.zip"
+    origin = Origin(page(handle), f"from {search.found}")
+    receipt = download(address, target, origin=origin, budget=budget, progress=progress)
+    unpacked = unpack_download(target, content)
+    return [
+        f"Kaggle version {version} of {handle}",
+        f"{target.name}: sha256 {receipt.sha256}",
+        *unpacked.notes(),
+        *search.warnings,
+    ]
+
+
+def _archive(handle: str, search: CredentialSearch) -> tuple[str, int]:
+    """Address (signed, good for some days) and version of the newest archive of a dataset."""
     try:
-        # Standard output belongs to results; kagglehub would log there.
-        with redirect_stdout(sys.stderr), _cache_in(staging / "kagglehub"):
-            unpacked = Path(import_module("kagglehub").dataset_download(handle))
+        clients = import_module("kagglehub.clients")
+        messages = import_module("kagglesdk.datasets.types.dataset_api_service")
     except ImportError as error:
         raise EnvironmentProblem(
-            "The package kagglehub, which fetches from Kaggle, is not installed.",
+            "The package kagglehub, which signs in to Kaggle, is not installed.",
             why=f"{handle} is published on Kaggle.",
             cure=f"Install it (`uv pip install kagglehub`), or download {page(handle)} by hand and unpack it "
             "below the data folder.",
         ) from error
-    except OSError as error:  # requests' errors are OSErrors too, and carry the server's answer
-        if is_full(error):
-            shutil.rmtree(staging / "kagglehub", ignore_errors=True)
-            raise no_room(staging, needed_bytes, f"Fetching {handle}") from error
-        raise _refused(handle, search, error) from error
+    dataset, archive = messages.ApiGetDatasetRequest(), messages.ApiDownloadDatasetRequest()
+    for message in (dataset, archive):
+        message.owner_slug, message.dataset_slug = handle.split("/")
+    try:
+        # Standard output belongs to results; kagglehub would talk there.
+        with redirect_stdout(sys.stderr), clients.build_kaggle_client() as client:
+            service = client.datasets.dataset_api_client
+            archive.dataset_version_number = service.get_dataset(dataset).current_version_number
+            with service.download_dataset(archive) as answer:
+                address = str(answer.url) if answer.history else ""
+    except requests.HTTPError as error:
+        fault = None if error.response is None else busy_fault(error.response)
+        if fault is not None:
+            raise fault from error
+        status = "an answer without status" if error.response is None else f"status {error.response.status_code}"
+        raise _refused(handle, search, status) from error
+    except BROKEN as error:
+        raise connection_fault(error) from error
     except Exception as error:  # kagglehub's own errors share no class
-        raise _refused(handle, search, error) from error
-    os.replace(unpacked, content)
-    return [f"Kaggle version {unpacked.name} of {handle}", *search.warnings]
+        raise _refused(handle, search, type(error).__name__) from error
+    if not address:
+        raise _refused(handle, search, "it named no address for the archive")
+    return address, int(archive.dataset_version_number)
 
 
-def _refused(handle: str, search: CredentialSearch, error: Exception) -> ExternalServiceError:
-    answer = getattr(error, "response", None)
-    status = getattr(answer, "status_code", None)
+def _refused(handle: str, search: CredentialSearch, finding: str) -> ExternalServiceError:
     return ExternalServiceError(
-        f"Kaggle did not give {handle}: {type(error).__name__}{f', status {status}' if status else ''}.",
+        f"Kaggle did not give {handle}: {finding}.",
         why=f"Nothing was fetched. The credentials came from {search.found}.",
         cure=f"Open {page(handle)}, check that it still exists and that its terms are accepted with this account, "
         "and run the same command again.",
@@ -131,16 +175,3 @@ def _problem_of(table: Path) -> str:
     if not isinstance(content, dict) or not (content.get("username") and content.get("key")):
         return "lacks username or key"
     return ""
-
-
-@contextmanager
-def _cache_in(folder: Path) -> Iterator[None]:
-    """Have kagglehub keep what it fetches on the disk of the data, not in the home folder, which may be small."""
-    before = os.environ.get(_CACHE)
-    os.environ[_CACHE] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ[_CACHE]
-        if before is not None:
-            os.environ[_CACHE] = before

@@ -24,15 +24,18 @@ _JITTER = random.SystemRandom()
 class RetryBudget:
     """What a transfer may cost before it is given up.
 
-    attempts: tries in all. waiting_seconds: sum of the waits between them. A wait that would overdraw the budget is
-    not begun. least_bytes_per_second: a body that comes slower than this over `read_seconds` counts as cut off.
+    attempts: tries in all. unreachable_attempts: tries in all as long as no server has answered, so that a machine
+    without a network is told so in seconds. waiting_seconds: sum of the waits between tries. A wait that would
+    overdraw the budget is not begun. least_bytes_per_second: a body that comes slower than this over `read_seconds`
+    counts as cut off.
     """
 
     attempts: int = 8
+    unreachable_attempts: int = 2
     waiting_seconds: float = 300.0
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
-    connect_seconds: float = 10.0
+    connect_seconds: float = 5.0
     read_seconds: float = 60.0
     least_bytes_per_second: float = 256.0
     sleep: Callable[[float], None] = time.sleep
@@ -47,6 +50,10 @@ class PassingFault(Exception):
         self.wait_seconds = wait_seconds
 
 
+class Unreachable(PassingFault):
+    """No connection came about: no such name, nobody listening, no network, or no answer to the knocking."""
+
+
 def persist(
     attempt: Callable[[], Result], budget: RetryBudget, *, subject: str, say: Callable[[str], None]
 ) -> Result:
@@ -54,6 +61,8 @@ def persist(
 
     Raises ExternalServiceError with the last reason when the budget is spent.
     """
+
+    answered = False
 
     def wait(state: RetryCallState) -> float:
         fault = _fault(state)
@@ -63,9 +72,14 @@ def persist(
         longest = min(budget.longest_wait_seconds, doubled)
         return longest * _JITTER.uniform(0.5, 1.0)
 
+    def most_tries(state: RetryCallState) -> int:
+        nonlocal answered
+        answered = answered or not isinstance(_fault(state), Unreachable)
+        return budget.attempts if answered else min(budget.attempts, budget.unreachable_attempts)
+
     def spent(state: RetryCallState) -> bool:
         return (
-            state.attempt_number >= budget.attempts
+            state.attempt_number >= most_tries(state)
             or state.idle_for + state.upcoming_sleep > budget.waiting_seconds
         )
 
@@ -79,7 +93,7 @@ def persist(
         raise ExternalServiceError(
             f"{subject}: gave up after {tries} and {state.idle_for:.0f} s of waiting; "
             f"the last one: {fault.reason}{asked}.",
-            why=f"The budget is {budget.attempts} tries and {budget.waiting_seconds:.0f} s of waiting.",
+            why=f"The budget is {most_tries(state)} tries and {budget.waiting_seconds:.0f} s of waiting.",
             cure="Check this machine's network and proxy, and run the same command again later; what was "
             "transferred is kept and goes on from there.",
         ) from fault

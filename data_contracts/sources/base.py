@@ -13,6 +13,7 @@ from data_contracts.catalog import QUARANTINED
 from data_contracts.ontology import join_nodes
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})  # no published dataset has them; a team's own images may
 SEARCH_DEPTH = 4  # archives nest their content up to this many folders deep
 
 
@@ -74,15 +75,15 @@ def folders_below(data_dir: Path, depth: int = SEARCH_DEPTH) -> Iterator[Path]:
         )
 
 
-def is_image(path: Path) -> bool:
+def is_image(path: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> bool:
     """Whether a file offers itself as an image: by suffix, and not a hidden or AppleDouble file."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 
 
-def images_in(folder: Path, listing: Listing) -> list[Path]:
+def images_in(folder: Path, listing: Listing, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
     """The image files directly in `folder`, sorted by name; other files are counted in the listing's notes."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir()]
-    images = [entry for entry in entries if is_image(entry)]
+    images = [entry for entry in entries if is_image(entry, suffixes)]
     if len(images) < len(entries):
         listing.notes.append(f"{folder.name}: {len(entries) - len(images)} files that are not images ignored")
     return images

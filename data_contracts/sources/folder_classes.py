@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from data_contracts.sources.base import Listing, images_in
+from data_contracts.sources.base import IMAGE_SUFFIXES, Listing, images_in
 
 
 def visible_folders(folder: Path) -> list[Path]:
@@ -14,7 +14,12 @@ def visible_folders(folder: Path) -> list[Path]:
 
 
 def list_class_folders(
-    folder: Path, data_dir: Path, node_of: Callable[[str], str | None], listing: Listing, **columns: object
+    folder: Path,
+    data_dir: Path,
+    node_of: Callable[[str], str | None],
+    listing: Listing,
+    suffixes: frozenset[str] = IMAGE_SUFFIXES,
+    **columns: object,
 ) -> int:
     """Add one row per image directly in a sub-folder of `folder`; returns how many rows were added.
 
@@ -24,7 +29,7 @@ def list_class_folders(
     before = len(listing.rows)
     for class_folder in visible_folders(folder):
         node = node_of(class_folder.name)
-        images = images_in(class_folder, listing)
+        images = images_in(class_folder, listing, suffixes)
         for image in images:
             listing.add(
                 nodes=[node] if node else [],

@@ -1,4 +1,4 @@
-"""A team's own images: class folders named like findings, or a `labels.csv` beside them.
+"""A team's own images, PNG, JPEG or DICOM: class folders named like findings, or a `labels.csv` beside them.
 
 A folder is taken for one where it holds a `labels.csv`, or is called `image-folder` and has folders inside. Nothing
 else is: images without classes have no label, and a folder of any other name may be anything.
@@ -10,7 +10,15 @@ import re
 from pathlib import Path
 
 from data_contracts.ontology import PARENT
-from data_contracts.sources.base import Listing, SourceDescription, folders_below, images_in
+from data_contracts.sources.base import (
+    DICOM_SUFFIXES,
+    IMAGE_SUFFIXES,
+    Listing,
+    SourceDescription,
+    folders_below,
+    images_in,
+)
+from data_contracts.sources.dicom_facts import fill_from_headers
 from data_contracts.sources.folder_classes import list_class_folders, visible_folders
 from data_contracts.sources.labels_table import TABLE, list_labelled_images
 
@@ -43,7 +51,10 @@ def node_of(label: str) -> str | None:
 
 
 class ImageFolder:
-    """Reads `labels.csv` where there is one, else the class folders with the images directly inside them."""
+    """Reads `labels.csv` where there is one, else the class folders with the images directly inside them.
+
+    Of DICOM files, the header gives patient (as a pseudonym), view, age and sex where the table does not.
+    """
 
     description = SourceDescription(
         name="image-folder",
@@ -62,9 +73,11 @@ class ImageFolder:
         common = {"source": self.description.name, "licence": self.description.licence}
         if (folder / TABLE).is_file():
             list_labelled_images(folder, data_dir, node_of, listing, **common)
-            return listing
-        list_class_folders(folder, data_dir, node_of, listing, **common)
-        for image in images_in(folder, listing):
-            file = image.relative_to(data_dir).as_posix()
-            listing.add(problem="in no class folder", file=file, **common)
+        else:
+            suffixes = IMAGE_SUFFIXES | DICOM_SUFFIXES
+            list_class_folders(folder, data_dir, node_of, listing, suffixes, **common)
+            for image in images_in(folder, listing, suffixes):
+                file = image.relative_to(data_dir).as_posix()
+                listing.add(problem="in no class folder", file=file, **common)
+        fill_from_headers(listing, data_dir, self.description.name)
         return listing

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import UsageProblem
-from data_contracts.sources.base import Listing, is_image
-from data_contracts.sources.nih import age_in_years
+from data_contracts.sources.base import DICOM_SUFFIXES, IMAGE_SUFFIXES, Listing, is_image
+from data_contracts.sources.nih import age_flag, age_in_years
 
 TABLE = "labels.csv"
 REQUIRED = ("file", "label")
@@ -67,6 +67,7 @@ def list_labelled_images(
                 patient=f"{source}:{cells['patient'].strip()}" if cells["patient"].strip() else "",
                 view=_one_of(cells, "view", ("AP", "PA"), counts),
                 age=_age(cells, counts),
+                flags=age_flag(cells["age"]) if cells["age"].strip() else "",
                 sex=_one_of(cells, "sex", ("F", "M"), counts),
                 mask_file=mask.relative_to(data_dir).as_posix() if mask else "",
                 **common,
@@ -117,7 +118,7 @@ def _read_table(table: Path, data_dir: Path, listing: Listing) -> list[tuple[int
 def _images_below(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts[:-1])
-        if is_image(path) and not hidden:
+        if is_image(path, IMAGE_SUFFIXES | DICOM_SUFFIXES) and not hidden:
             yield path
 
 

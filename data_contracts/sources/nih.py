@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from pathlib import Path
 
 from data_contracts.errors import UsageProblem
+from data_contracts.ontology import join_nodes
 from data_contracts.sources.base import Listing, SourceDescription, folders_below, is_image
+from data_contracts.sources.label_revisions import describe_differences, read_labels
+from data_contracts.sources.nih_annotations import official_split_of, read_boxes, read_official_split
 
 NODES = {
     "no finding": "no_finding",
@@ -48,21 +52,27 @@ class Nih:
 
     def read(self, folder: Path, data_dir: Path) -> Listing:
         listing = Listing()
-        table = next(folder / name for name in TABLES if (folder / name).is_file())
+        table, *others = [folder / name for name in TABLES if (folder / name).is_file()]
         rows = _read_table(table, listing)
+        for other in others:
+            listing.notes.append(_compared(other, table))
+        boxes, lists = read_boxes(folder, NODES, listing), read_official_split(folder, listing)
         images = _images_by_name(folder, listing)
         release = "v2020" if table.name.endswith("v2020.csv") else "2017"
         for name, image in sorted(images.items()):
             row = rows.pop(name, None)
+            official_split, list_flag = official_split_of(name, lists)
             common = {
                 "source": self.description.name,
                 "release": release,
                 "file": image.relative_to(data_dir).as_posix(),
                 "label_method": "report-nlp",
+                "official_split": official_split,
+                "boxes": boxes.get(name, ""),
                 "licence": self.description.licence,
             }
             if row is None:
-                listing.add(problem=f"no row in {table.name}", **common)
+                listing.add(problem=f"no row in {table.name}", flags=list_flag, **common)
                 continue
             nodes, problem = findings(row["Finding Labels"])
             listing.add(
@@ -72,6 +82,7 @@ class Nih:
                 patient=f"nih:{row['Patient ID'].strip()}",
                 view=_one_of(row["View Position"], ("AP", "PA")),
                 age=age_in_years(row["Patient Age"]),
+                flags=join_nodes(filter(None, (age_flag(row["Patient Age"]), list_flag))),
                 sex=_one_of(row["Patient Gender"], ("F", "M")),
                 **common,
             )
@@ -102,6 +113,22 @@ def age_in_years(cell: str) -> float:
     return years if years <= 120 else math.nan
 
 
+def age_flag(cell: str) -> str:
+    """What the catalog's `flags` say of an age that is not usable: "age_missing", "age_implausible", else ""."""
+    if not math.isnan(age_in_years(cell)):
+        return ""
+    return "age_missing" if cell.strip().casefold() in ("", "nan") else "age_implausible"
+
+
+def _compared(other: Path, table: Path) -> str:
+    """A note that two releases of the table are here, and how their labels differ."""
+    try:
+        difference = describe_differences(read_labels(table), read_labels(other)) or "no label differs"
+    except UsageProblem as error:
+        difference = error.what
+    return f"{table.name} is used and {other.name} is here too; going by the latter {difference}"
+
+
 def _one_of(cell: str, allowed: tuple[str, ...]) -> str:
     value = cell.strip().upper()
     return value if value in allowed else ""
@@ -117,8 +144,16 @@ def _read_table(table: Path, listing: Listing) -> dict[str, dict[str, str]]:
             why="Labels read in the wrong encoding would be wrong in silence.",
             cure="Save the table as UTF-8 CSV, or fetch the original again.",
         ) from error
-    reader = csv.reader(text.splitlines(keepends=True))
-    header = [name.strip() for name in next(reader, [])]
+    try:
+        # newline="" leaves line ends inside quotes to the reader.
+        header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    except csv.Error as error:
+        raise UsageProblem(
+            f"{table.name} is not a readable CSV table: {error}.",
+            why="Labels of the wrong row would be wrong in silence.",
+            cure="Fetch the original table again.",
+        ) from error
+    header = [name.strip() for name in header]
     missing = [name for name in REQUIRED if name not in header]
     if missing:
         raise UsageProblem(
@@ -129,7 +164,7 @@ def _read_table(table: Path, listing: Listing) -> dict[str, dict[str, str]]:
     position = {name: header.index(name) for name in REQUIRED}
     rows: dict[str, dict[str, str]] = {}
     short = repeated = 0
-    for cells in reader:
+    for cells in lines:
         if len(cells) <= max(position.values()):
             short += 1
             continue
@@ -141,6 +176,8 @@ def _read_table(table: Path, listing: Listing) -> dict[str, dict[str, str]]:
         repeated += 1
         if rows[name]["Finding Labels"] != row["Finding Labels"]:
             rows[name]["problem"] = "listed twice with different labels"
+    if not rows:
+        listing.notes.append(f"{table.name} has a header and no rows")
     if short:
         listing.notes.append(f"{short} rows of {table.name} have too few columns and were ignored")
     if repeated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +16,11 @@ from torch import nn
 
 from data_contracts.errors import UsageProblem
 from models.architectures.construction import build, check_name
+from models.architectures.trunk import is_gap_linear
 from models.preprocessing import PreprocessingMode
 
+# What timm's metadata, a mean and a standard deviation, cannot say.
+_MODE_OF_NAME: Mapping[str, PreprocessingMode] = MappingProxyType({"stacked_cnn": "per_image_minmax"})
 # First channel mean in timm's metadata -> mode. Everything else was made for ImageNet statistics.
 _MODE_OF_MEAN: Mapping[float, PreprocessingMode] = MappingProxyType({0.5: "half", 0.0: "unit"})
 
@@ -25,29 +29,39 @@ _MODE_OF_MEAN: Mapping[float, PreprocessingMode] = MappingProxyType({0.5: "half"
 class ArchitectureInfo:
     """cam_layer: dotted path for `get_submodule` of a layer that returns (B, C, H, W).
 
-    source: lungline or timm, whoever wrote the network.
+    preprocessing_mode: how one grey channel is prepared unless a recipe says otherwise. source: lungline or timm,
+    whoever put the network together. gap_linear: the logits are one linear layer on the spatial averages of
+    cam_layer's map, so that layer's weights are the Grad-CAM weights up to the number of cells.
     """
 
     name: str
     cam_layer: str
     preprocessing_mode: PreprocessingMode
     source: str
+    gap_linear: bool
 
 
-@cache
-def describe(name: str, cam_layer: str | None = None) -> ArchitectureInfo:
+def describe(
+    name: str, cam_layer: str | None = None, options: Mapping[str, object] = MappingProxyType({})
+) -> ArchitectureInfo:
     """Facts about the architecture called `name`, found without reading weights or drawing random numbers.
 
-    cam_layer: another layer than the architecture's last feature map, as a recipe may name it. The network is
-    built once on torch's meta device, which holds shapes but no values (0.1-0.5 s).
+    cam_layer: another layer than the architecture's last feature map, as a recipe may name it. options: the
+    constructor arguments of the recipe, JSON values; ae_cnn's backbone decides its layer. The network is built
+    once on torch's meta device, which holds shapes but no values (0.1-1 s).
     Raises UsageProblem for an unknown name and where the layer does not return a feature map (B, C, H, W), as
     in vision transformers.
     """
+    return _describe(name, cam_layer, json.dumps(dict(options), sort_keys=True))
+
+
+@cache
+def _describe(name: str, cam_layer: str | None, options: str) -> ArchitectureInfo:
     check_name(name)
     config = timm.get_pretrained_cfg(name) or PretrainedCfg()
     size = (config.input_size or (3, 224, 224))[-1]
     with torch.device("meta"):
-        model = build(name, num_classes=2, in_chans=1, img_size=size).eval()
+        model = build(name, num_classes=2, in_chans=1, img_size=size, options=json.loads(options)).eval()
     channels = None
     if cam_layer is None:
         cam_layer, channels = _last_features(model)
@@ -55,8 +69,9 @@ def describe(name: str, cam_layer: str | None = None) -> ArchitectureInfo:
     return ArchitectureInfo(
         name=name,
         cam_layer=cam_layer,
-        preprocessing_mode=_MODE_OF_MEAN.get(config.mean[0], "imagenet_gray"),
-        source="lungline" if type(model).__module__.startswith("models.") else "timm",
+        preprocessing_mode=_MODE_OF_NAME.get(name) or _MODE_OF_MEAN.get(config.mean[0], "imagenet_gray"),
+        source="lungline" if timm.model_entrypoint(name).__module__.startswith("models.") else "timm",
+        gap_linear=is_gap_linear(model, cam_layer, torch.empty(1, 1, size, size, device="meta")),
     )
 
 

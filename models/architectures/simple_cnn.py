@@ -19,6 +19,8 @@ default_cfgs = generate_default_cfgs(
             "fixed_input_size": True,
             "mean": (0.5,),
             "std": (0.5,),
+            "first_conv": "features.0",
+            "classifier": "classifier.4",
         }
     }
 )
@@ -47,6 +49,7 @@ class SimpleCNN(nn.Module):
                 cure="Choose an image size of 8 or more; 224 is usual.",
             )
         self.num_classes = num_classes
+        self.drop_rate = drop_rate
         self.features = nn.Sequential(*_block(in_chans, 32), *_block(32, 64), *_block(64, 128))
         self.classifier = nn.Sequential(
             nn.Flatten(),
@@ -58,9 +61,23 @@ class SimpleCNN(nn.Module):
         # The ReLU after the third convolution: the convolution itself also has negative activations.
         self.feature_info = [{"module": "features.7", "num_chs": 128, "reduction": 4}]
 
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) -> (B, 128, H/8, W/8)."""
+        features: torch.Tensor = self.features(images)
+        return features
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Logits of `forward_features`; with pre_logits the 256 numbers before the last layer and its dropout."""
+        layers = self.classifier[:-2] if pre_logits else self.classifier
+        output: torch.Tensor = layers(features)
+        return output
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.classifier[-1]
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.classifier(self.features(images))
-        return logits
+        return self.forward_head(self.forward_features(images))
 
 
 def _block(in_channels: int, out_channels: int) -> list[nn.Module]:

@@ -1,26 +1,30 @@
-"""Evaluation of one architecture on one split: every measure at the operating point frozen on validation."""
+"""Evaluation of one architecture on one split: every measure at what was frozen on validation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, roc_curve
+from sklearn.metrics import confusion_matrix
 
 from data_contracts.errors import DataGateError, ModelGateError
 from data_contracts.ontology import Task
-from models.evaluation.intervals import group_bootstrap, proportion
+from models.evaluation.averages import (
+    averages_of_calls,
+    averages_of_exclusive_classes,
+    averages_of_several_at_once,
+    overall_calibration,
+)
+from models.evaluation.bootstrap import Groups
+from models.evaluation.class_evaluation import evaluate_class
+from models.evaluation.intervals import proportion
 from models.evaluation.notes import reviewer_notes
 from models.evaluation.predictions import Predictions
-from models.evaluation.results import ClassEvaluation, Estimate, Evaluation, OperatingPoint, RocCurve
+from models.evaluation.results import SEVERAL_AT_ONCE, Estimate, Evaluation, OperatingPoint, RuleIn
 from models.evaluation.settings import EvaluationSettings
-
-# Thirty images of two patients are two pieces of evidence; below ten no interval over images means much.
-MINIMUM_POSITIVE_GROUPS = 10
-ROC_POINTS = 200
+from models.evaluation.temperature import tempered
+from models.evaluation.test_readings import hash_of_test_set
 
 
 def evaluate(
@@ -29,132 +33,152 @@ def evaluate(
     architecture: str,
     task: Task,
     operating_points: Mapping[str, OperatingPoint],
+    rule_in: Mapping[str, RuleIn] | None = None,
+    temperature: float = 1.0,
     split: str = "test",
     settings: EvaluationSettings,
 ) -> Evaluation:
     """Measure one split of the predictions.
 
-    operating_points: as chosen on validation, by class name; a class without one has no sensitivity,
-    specificity, PPV or NPV here. Proportions carry Wilson intervals over images, AUC and balanced accuracy
-    intervals from resampling identity groups. What cannot be computed is None with the reason. Deterministic
-    for one seed. Raises ModelGateError where the predictions are of another task, DataGateError where a label
-    is unknown or an image has no identity group.
+    operating_points, rule_in: as chosen on validation, by class name; a class without an operating point has no
+    sensitivity, specificity, PPV or NPV here, one without a rule-in threshold no abstain zone. temperature: what
+    the logits behind the predictions were divided by. Proportions carry Wilson intervals over images, what has no
+    closed form intervals from resampling identity groups. An image counts for a class only where it is known
+    whether it shows it. What cannot be computed is None with the reason. Deterministic for one seed. Raises
+    ModelGateError where the predictions are of another task, DataGateError where a label is unknown or an image
+    has no identity group.
     """
-    if predictions.class_names != task.class_names:
-        raise ModelGateError(
-            f"The predictions are over {predictions.class_names}; task {task.name} has {task.class_names}.",
-            why="Probabilities would be read as those of other classes.",
-            cure="Evaluate with the task the model was trained for.",
-        )
+    _require_same_task(predictions, task)
     chosen = predictions.of_split(split)
-    frame, labels, probabilities = chosen.frame, chosen.labels, chosen.probabilities
+    frame, truth, probabilities = chosen.frame, chosen.truth, chosen.probabilities
     if (frame["group_id"] == "").any():
         raise DataGateError(
             f"{int((frame['group_id'] == '').sum())} images of split {split} have no identity group.",
             why="Intervals resample groups, and images of one patient would count as independent.",
             cure="Build the data again, so that identity is resolved before the split.",
         )
-    bootstrap = group_bootstrap(
-        labels,
+    groups = Groups.of(frame["group_id"])
+    class_auc, overall = _over_all_classes(
+        truth,
         probabilities,
-        frame["group_id"].tolist(),
-        task.class_names,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.seed,
+        groups,
+        task,
+        [operating_points[name].threshold if name in operating_points else None for name in task.class_names],
+        settings,
     )
-    predicted = probabilities.argmax(axis=1)
     classes = [
-        _evaluate_class(
-            frame["group_id"],
-            labels == k,
+        evaluate_class(
+            truth[:, k],
             probabilities[:, k],
-            name=task_class.name,
-            title=task_class.title,
+            groups,
+            task_class=task_class,
             operating_point=operating_points.get(task_class.name),
-            roc_auc=bootstrap.class_auc[k],
+            rule_in=(rule_in or {}).get(task_class.name),
+            roc_auc=class_auc[k],
             settings=settings,
         )
         for k, task_class in enumerate(task.classes)
     ]
-    primary = {"macro_auc": bootstrap.macro_auc, "balanced_accuracy": bootstrap.balanced_accuracy}
+    calibrated = [
+        overall_calibration(
+            truth,
+            scores,
+            groups,
+            multi_label=task.multi_label,
+            resamples=settings.bootstrap_resamples,
+            seed=settings.seed,
+        )
+        for scores in _with_and_without_temperature(probabilities, temperature, multi_label=task.multi_label)
+    ]
     return Evaluation(
         architecture=architecture,
         split=split,
         n=len(frame),
-        n_groups=frame["group_id"].nunique(),
+        n_groups=groups.count,
         without_patient_id=int((frame["patient"] == "").sum()),
         class_names=task.class_names,
+        multi_label=task.multi_label,
         classes=classes,
-        confusion=_confusion(labels, predicted, len(classes)),
-        accuracy=proportion(int((predicted == labels).sum()), len(frame), undefined="no image in this split"),
-        balanced_accuracy=bootstrap.balanced_accuracy,
-        macro_auc=bootstrap.macro_auc,
+        confusion=[] if task.multi_label else _confusion(truth, probabilities),
         primary_metric=settings.primary_metric,
-        primary=primary[settings.primary_metric],
-        notes=reviewer_notes(frame, classes, split),
+        primary=overall[settings.primary_metric],
+        notes=reviewer_notes(frame, truth, classes, split, multi_label=task.multi_label),
+        temperature=temperature,
+        calibration=calibrated[0],
+        before_temperature=calibrated[1] if len(calibrated) > 1 else None,
+        test_set=hash_of_test_set(frame, task),
+        **overall,
     )
 
 
-def _confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], n_classes: int) -> list[list[int]]:
-    if len(labels) == 0:  # scikit-learn refuses an empty split
-        return [[0] * n_classes for _ in range(n_classes)]
-    matrix: list[list[int]] = confusion_matrix(labels, predicted, labels=range(n_classes)).tolist()
-    return matrix
+def _require_same_task(predictions: Predictions, task: Task) -> None:
+    if predictions.class_names != task.class_names:
+        raise ModelGateError(
+            f"The predictions are over {predictions.class_names}; task {task.name} has {task.class_names}.",
+            why="Probabilities would be read as those of other classes.",
+            cure="Evaluate with the task the model was trained for.",
+        )
+    if predictions.multi_label != task.multi_label:
+        raise ModelGateError(
+            f"Task {task.name} {'lets several classes' if task.multi_label else 'lets exactly one class'} be true "
+            "of an image; the predictions were made otherwise.",
+            why="Every measure would count images as right or wrong that are neither.",
+            cure="Evaluate with the task the model was trained for.",
+        )
 
 
-def _evaluate_class(
-    groups: pd.Series[str],
-    positive: NDArray[np.bool_],
-    scores: NDArray[np.float64],
-    *,
-    name: str,
-    title: str,
-    operating_point: OperatingPoint | None,
-    roc_auc: Estimate,
+def _over_all_classes(
+    truth: NDArray[np.int8],
+    probabilities: NDArray[np.float64],
+    groups: Groups,
+    task: Task,
+    thresholds: list[float | None],
     settings: EvaluationSettings,
-) -> ClassEvaluation:
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    positive_groups = groups[positive].nunique()
-    if operating_point is None:
-        why = "no operating point: no validation image of this class"
-        sensitivity = specificity = ppv = npv = Estimate(value=None, n=0, undefined=why)
-    else:
-        called = scores >= operating_point.threshold
-        true_positive, true_negative = int((called & positive).sum()), int((~called & ~positive).sum())
-        sensitivity = proportion(true_positive, n_positive, undefined="no image of this class")
-        specificity = proportion(true_negative, n_negative, undefined="no image of another class")
-        ppv = proportion(true_positive, int(called.sum()), undefined="no image is called positive")
-        npv = proportion(true_negative, int((~called).sum()), undefined="no image is called negative")
-    return ClassEvaluation(
-        name=name,
-        title=title,
-        n_positive=n_positive,
-        n_negative=n_negative,
-        positive_groups=positive_groups,
-        operating_point=operating_point,
-        sensitivity=sensitivity,
-        specificity=specificity,
-        ppv=ppv,
-        npv=npv,
-        roc_auc=roc_auc,
-        roc=_thinned_roc(positive, scores) if n_positive and n_negative else None,
-        judgement=_judge(min(n_positive, n_negative), positive_groups, sensitivity, settings),
+) -> tuple[list[Estimate], dict[str, Estimate]]:
+    """The AUC of each class, and the measures over all classes by their names in `Evaluation`."""
+    n = len(truth)
+    resamples, seed = settings.bootstrap_resamples, settings.seed
+    names = task.class_names
+    if not task.multi_label:
+        found = averages_of_exclusive_classes(truth, probabilities, groups, names, resamples=resamples, seed=seed)
+        hits = int((truth[np.arange(n), probabilities.argmax(axis=1)] == 1).sum())
+        accuracy = proportion(hits, n, undefined="no image in this split")
+        measured = {
+            "accuracy": accuracy,
+            "balanced_accuracy": found.balanced_accuracy,
+            "macro_auc": found.macro_auc,
+            "kappa": found.kappa,
+            "mcc": found.mcc,
+            "macro_f1": found.macro_f1,
+        }
+        return found.class_auc, measured | dict.fromkeys(("micro_f1", "micro_precision", "micro_recall"), accuracy)
+    class_auc, macro_auc = averages_of_several_at_once(
+        truth, probabilities, groups, names, resamples=resamples, seed=seed
     )
+    calls = averages_of_calls(truth, probabilities, groups, thresholds, resamples=resamples, seed=seed)
+    nothing = Estimate(value=None, n=n, undefined=SEVERAL_AT_ONCE)
+    measured = {
+        "macro_auc": macro_auc,
+        "macro_f1": calls.macro_f1,
+        "micro_f1": calls.micro_f1,
+        "micro_precision": calls.micro_precision,
+        "micro_recall": calls.micro_recall,
+    }
+    return class_auc, measured | dict.fromkeys(("accuracy", "balanced_accuracy", "kappa", "mcc"), nothing)
 
 
-def _judge(
-    smaller_side: int, positive_groups: int, sensitivity: Estimate, settings: EvaluationSettings
-) -> Literal["enough", "wide", "too few to judge"]:
-    if smaller_side < settings.minimum_positives or positive_groups < MINIMUM_POSITIVE_GROUPS:
-        return "too few to judge"
-    if sensitivity.low is None or sensitivity.high is None:  # no operating point: validation lacks the class
-        return "too few to judge"
-    return "wide" if sensitivity.high - sensitivity.low > settings.wide_interval else "enough"
+def _with_and_without_temperature(
+    probabilities: NDArray[np.float64], temperature: float, *, multi_label: bool
+) -> list[NDArray[np.float64]]:
+    if temperature == 1:
+        return [probabilities]
+    return [probabilities, tempered(probabilities, 1 / temperature, "sigmoid" if multi_label else "softmax")]
 
 
-def _thinned_roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> RocCurve:
-    """At most ROC_POINTS corners of the curve, evenly spaced by rank, both ends kept."""
-    false_positive_rate, sensitivity, _ = roc_curve(positive, scores)
-    last = len(sensitivity) - 1
-    kept = np.unique(np.linspace(0, last, min(ROC_POINTS, last + 1)).round().astype(int))
-    return RocCurve(false_positive_rate=false_positive_rate[kept].tolist(), sensitivity=sensitivity[kept].tolist())
+def _confusion(truth: NDArray[np.int8], probabilities: NDArray[np.float64]) -> list[list[int]]:
+    n, classes = truth.shape
+    if n == 0:  # scikit-learn refuses an empty split
+        return [[0] * classes for _ in range(classes)]
+    labels, predicted = truth.argmax(axis=1), probabilities.argmax(axis=1)
+    matrix: list[list[int]] = confusion_matrix(labels, predicted, labels=range(classes)).tolist()
+    return matrix

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from models.evaluation.results import Estimate
+from models.evaluation.results import SEVERAL_AT_ONCE, Estimate
 
 # A percentile of resamples that mostly could not be computed would describe the lucky ones only.
 MAXIMUM_SHARE_LEFT_OUT = 0.10
@@ -45,27 +45,30 @@ class BootstrapEstimates:
 
 
 def group_bootstrap(
-    labels: NDArray[np.int64],
+    truth: NDArray[np.int8],
     probabilities: NDArray[np.float64],
     groups: Sequence[str],
     class_names: Sequence[str],
     *,
     resamples: int,
     seed: int,
+    multi_label: bool = False,
 ) -> BootstrapEstimates:
     """Percentile intervals from resampling whole identity groups with replacement.
 
-    labels (n,) class indices, probabilities (n, K), groups (n,) identity group of each image. A group is
-    drawn with all its images, because images of one patient or one picture are not independent evidence. A
-    resample in which a class is missing is left out; where more than a tenth are, or where all agree (a
-    perfect score on a small split), the estimate has a value and no interval, and its method says why. The
-    same seed gives the same intervals. Cost: O(resamples * n * K), vectorised.
+    truth (n, K) 1, 0 or -1 where it is unknown, probabilities (n, K), groups (n,) identity group of each image.
+    A group is drawn with all its images, because images of one patient or one picture are not independent
+    evidence. An image counts for a class only where its truth is known. A resample in which a class is missing
+    is left out; where more than a tenth are, or where all agree (a perfect score on a small split), the
+    estimate has a value and no interval, and its method says why. Of exclusive classes the means are undefined
+    unless every class is there; with multi_label the mean AUC is over the classes that have one, and there is
+    no balanced accuracy. The same seed gives the same intervals. Cost: O(resamples * n * K), vectorised.
     """
-    n, n_classes = len(labels), len(class_names)
-    truth = labels[:, None] == np.arange(n_classes)
-    n_positive = truth.sum(axis=0)
-    predicted = probabilities.argmax(axis=1) if n else np.empty(0, np.int64)
-    hit = truth & (predicted == labels)[:, None]
+    n, n_classes = truth.shape
+    positive = truth == 1
+    n_positive = positive.sum(axis=0)
+    most_probable = probabilities.argmax(axis=1) if n else np.empty(0, np.int64)
+    hit = positive & (most_probable[:, None] == np.arange(n_classes))
 
     group_of_image = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
     n_groups = int(group_of_image.max()) + 1 if n else 0
@@ -78,41 +81,53 @@ def group_bootstrap(
         weights = _group_counts(generator, n_groups, stop - start)[group_of_image]
         for k in range(n_classes):
             class_auc[k, start:stop] = weighted_auc(truth[:, k], probabilities[:, k], weights)
-        with np.errstate(invalid="ignore"):  # 0 / 0 where a resample lacks the class: nan, left out below
-            recall = (hit.T.astype(float) @ weights) / (truth.T.astype(float) @ weights)
-        balanced[start:stop] = recall.mean(axis=0)
+        if not multi_label:
+            with np.errstate(invalid="ignore"):  # 0 / 0 where a resample lacks the class: nan, left out below
+                recall = (hit.T.astype(float) @ weights) / (positive.T.astype(float) @ weights)
+            balanced[start:stop] = recall.mean(axis=0)
 
-    absent = [name for name, count in zip(class_names, n_positive, strict=True) if count == 0]
-    missing = "no image of class " + ", ".join(absent) if absent else ""
     per_class = [
         _class_estimate(truth[:, k], probabilities[:, k], class_auc[k], name) for k, name in enumerate(class_names)
     ]
-    values = [estimate.value for estimate in per_class if estimate.value is not None]
-    all_defined = len(values) == n_classes
+    absent = [name for name, count in zip(class_names, n_positive, strict=True) if count == 0]
+    missing = "no image of class " + ", ".join(absent) if absent else ""
+    if multi_label:
+        balanced_accuracy = Estimate(value=None, n=n, undefined=SEVERAL_AT_ONCE)
+    else:
+        recalls = hit.sum(axis=0) / np.maximum(n_positive, 1)
+        balanced_accuracy = _percentile_estimate(
+            None if absent else float(recalls.mean()), balanced, n, undefined=missing
+        )
     return BootstrapEstimates(
         class_auc=per_class,
-        macro_auc=_percentile_estimate(
-            float(np.mean(values)) if all_defined else None,
-            class_auc.mean(axis=0),
-            n,
-            undefined=missing or "only one class is present",
-        ),
-        balanced_accuracy=_percentile_estimate(
-            None if absent else float(np.mean(hit.sum(axis=0) / n_positive)), balanced, n, undefined=missing
-        ),
+        macro_auc=_macro_estimate(per_class, class_auc, n, missing=missing, multi_label=multi_label),
+        balanced_accuracy=balanced_accuracy,
     )
 
 
+def _macro_estimate(
+    per_class: Sequence[Estimate], resampled: NDArray[np.float64], n: int, *, missing: str, multi_label: bool
+) -> Estimate:
+    """The mean over all classes or, with multi_label, over those whose AUC is defined."""
+    values = {k: one.value for k, one in enumerate(per_class) if one.value is not None}
+    if not values or (len(values) < len(per_class) and not multi_label):
+        undefined = "no class has an AUC" if multi_label else missing or "only one class is present"
+        return Estimate(value=None, n=n, undefined=undefined)
+    mean = float(np.mean(list(values.values())))
+    return _percentile_estimate(mean, resampled[list(values)].mean(axis=0), n, undefined="")
+
+
 def weighted_auc(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
+    truth: NDArray[np.int8] | NDArray[np.bool_], scores: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """ROC AUC (B,) under each of B weightings of the same n images; nan where a side has no weight.
 
-    positive (n,), scores (n,), weights (n, B) whole numbers >= 0. The AUC is the chance that a positive
-    scores above a negative, ties counting half (Mann-Whitney); ranks are found once and serve all weightings.
+    truth (n,): 1 positive, 0 negative, anything else left out; scores (n,); weights (n, B) whole numbers >= 0.
+    The AUC is the chance that a positive scores above a negative, ties counting half (Mann-Whitney); ranks are
+    found once and serve all weightings.
     """
     order = np.argsort(scores, kind="stable")
-    positives, negatives = order[positive[order]], order[~positive[order]]
+    positives, negatives = order[truth[order] == 1], order[truth[order] == 0]
     negative_below = np.zeros((len(negatives) + 1, weights.shape[1]))
     np.cumsum(weights[negatives], axis=0, out=negative_below[1:])
     below = np.searchsorted(scores[negatives], scores[positives], side="left")
@@ -136,15 +151,17 @@ def _group_counts(generator: np.random.Generator, n_groups: int, resamples: int)
 
 
 def _class_estimate(
-    positive: NDArray[np.bool_], scores: NDArray[np.float64], resampled: NDArray[np.float64], name: str
+    truth: NDArray[np.int8], scores: NDArray[np.float64], resampled: NDArray[np.float64], name: str
 ) -> Estimate:
-    if not positive.any():
-        value, undefined = None, f"no image of class {name}"
-    elif positive.all():
-        value, undefined = None, f"no image of another class than {name}"
+    known = truth >= 0
+    value, undefined = None, ""
+    if not (truth == 1).any():
+        undefined = f"no image of class {name}"
+    elif not (truth == 0).any():
+        undefined = f"no image without class {name}"
     else:
-        value, undefined = float(roc_auc_score(positive, scores)), ""
-    return _percentile_estimate(value, resampled, len(positive), undefined=undefined)
+        value = float(roc_auc_score(truth[known], scores[known]))
+    return _percentile_estimate(value, resampled, int(known.sum()), undefined=undefined)
 
 
 def _percentile_estimate(

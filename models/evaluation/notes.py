@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.evaluation.results import ClassEvaluation
 
 
-def reviewer_notes(frame: pd.DataFrame, classes: Sequence[ClassEvaluation], split: str) -> list[str]:
+def reviewer_notes(
+    frame: pd.DataFrame,
+    truth: NDArray[np.int8],
+    classes: Sequence[ClassEvaluation],
+    split: str,
+    *,
+    multi_label: bool = False,
+) -> list[str]:
     """What limits the reading of one split, most general first.
 
-    frame: predictions of that split (group_id, patient, source, label). classes: their evaluation.
+    frame: predictions of that split (group_id, patient, source). truth (n, K): 1, 0, -1 unknown, in the order of
+    classes, which are their evaluation.
     """
     if frame.empty:
         return [f"Split {split} holds no image; nothing could be measured."]
     return [
         *_notes_on_all_images(frame),
+        *(_notes_on_the_mean(classes) if multi_label else []),
         *(note for one in classes for note in _notes_on_class(one, split)),
-        *_notes_on_sources(frame, classes),
+        *_notes_on_sources(frame["source"], truth, classes),
     ]
 
 
@@ -40,8 +51,23 @@ def _notes_on_all_images(frame: pd.DataFrame) -> list[str]:
     return notes
 
 
+def _notes_on_the_mean(classes: Sequence[ClassEvaluation]) -> list[str]:
+    """A mean over fewer classes is another number than the mean over all of them."""
+    without = [one.title for one in classes if one.roc_auc.value is None]
+    if not without:
+        return []
+    measured = len(classes) - len(without)
+    return [f"The macro AUC is the mean over {measured} of {len(classes)} classes, without {', '.join(without)}."]
+
+
 def _notes_on_class(one: ClassEvaluation, split: str) -> list[str]:
     notes = []
+    if one.n_unknown:
+        n = one.n_positive + one.n_negative + one.n_unknown
+        notes.append(
+            f"{one.title}: of {one.n_unknown} of {n} images it is not known whether they show it; they count "
+            "neither way."
+        )
     if one.n_positive == 0:
         notes.append(f"{one.title}: split {split} holds no image of it, so it was not evaluated.")
     elif one.judgement == "too few to judge" and one.operating_point is not None:
@@ -59,27 +85,29 @@ def _notes_on_class(one: ClassEvaluation, split: str) -> list[str]:
     return notes
 
 
-def _notes_on_sources(frame: pd.DataFrame, classes: Sequence[ClassEvaluation]) -> list[str]:
+def _notes_on_sources(
+    sources: pd.Series[str], truth: NDArray[np.int8], classes: Sequence[ClassEvaluation]
+) -> list[str]:
     """A class that only one of several sources holds may be recognised by that source's look."""
-    sources = frame.groupby("label")["source"].agg(lambda column: sorted(set(column)))
-    if len(set(frame["source"])) == 1:
+    if len(set(sources)) == 1:
         return [
-            f"All images come from one source ({frame['source'].iloc[0]}); nothing here shows how the model "
+            f"All images come from one source ({sources.iloc[0]}); nothing here shows how the model "
             "does on pictures from elsewhere."
         ]
     notes = []
-    for one in classes:
-        if one.n_positive == 0 or len(sources[one.name]) > 1:
+    for k, one in enumerate(classes):
+        holding = sources[truth[:, k] == 1].unique()
+        if len(holding) != 1:
             continue
-        (source,) = sources[one.name]
-        if set(frame.loc[frame["source"] == source, "label"]) == {one.name}:
-            notes.append(
-                f"{one.title}: all its images come from {source}, which holds no other class; it cannot be "
-                "told apart from its source."
-            )
-        else:
+        (source,) = holding
+        if (truth[sources == source, k] == 0).any():
             notes.append(
                 f"{one.title}: all its images come from {source}; nothing here shows that it would be "
                 "recognised in pictures from elsewhere."
+            )
+        else:
+            notes.append(
+                f"{one.title}: all its images come from {source}, which holds none without it; it cannot be "
+                "told apart from its source."
             )
     return notes

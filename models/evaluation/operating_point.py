@@ -16,20 +16,21 @@ from models.evaluation.settings import EvaluationSettings
 
 
 def choose_operating_points(
-    labels: NDArray[np.int64],
+    truth: NDArray[np.int8],
     probabilities: NDArray[np.float64],
     class_names: Sequence[str],
     settings: EvaluationSettings,
 ) -> dict[str, OperatingPoint]:
-    """The operating point of each class against the rest, by class name.
+    """The operating point of each class against the rest, by class name, from the validation split.
 
-    labels (n,) class indices and probabilities (n, K) of the validation split. A class without a validation
-    image has no operating point and is absent from the result.
+    truth (n, K): 1 the class is there, 0 it is not, -1 unknown, and such an image is left out of that class.
+    probabilities (n, K). A class without a validation image is absent from the result.
     """
+    known = truth >= 0
     return {
-        name: choose_operating_point(labels == k, probabilities[:, k], settings)
+        name: choose_operating_point(truth[known[:, k], k] == 1, probabilities[known[:, k], k], settings)
         for k, name in enumerate(class_names)
-        if (labels == k).any()
+        if (truth[:, k] == 1).any()
     }
 
 

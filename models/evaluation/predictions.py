@@ -19,14 +19,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_contracts.errors import DataGateError, ModelGateError
+from data_contracts.targets import truth_table
+from models.evaluation.temperature import tempered
+from models.output import Output, to_probabilities
 
 if TYPE_CHECKING:
     from torch import nn
 
     from models.preprocessing import Preprocessing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 COLUMNS = ("image_id", "group_id", "patient", "source", "split", "label")  # text; as in the Catalog
+UNKNOWN = "unknown_classes"  # beside the label where several classes may be true at once; as in the Catalog
 PROBABILITY = "p_"  # + class name: float64 in [0, 1], one column per class in output order
 
 
@@ -34,39 +38,53 @@ PROBABILITY = "p_"  # + class name: float64 in [0, 1], one column per class in o
 class Predictions:
     """One row per image: COLUMNS, then one probability column per class in the model's output order.
 
-    Raises DataGateError where columns are missing or unknown, ModelGateError where a row of probabilities is
-    not finite, not in [0, 1] or does not sum to 1 within 1e-6.
+    multi_label: any number of classes may be true of an image. label then holds the positive ones joined by "|",
+    the column UNKNOWN after it the classes of which that is not known, and probabilities need not sum to 1.
+    Raises DataGateError where columns are missing or unknown, ModelGateError where a probability is not finite or
+    not in [0, 1], or where a row of them should sum to 1 and does not within 1e-6.
     """
 
     frame: pd.DataFrame
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
-        expected = [*COLUMNS, *(PROBABILITY + name for name in self.class_names)]
+        text = text_columns(self.multi_label)
+        expected = [*text, *(PROBABILITY + name for name in self.class_names)]
         if list(self.frame.columns) != expected or not self.class_names:
             raise DataGateError(
                 f"A predictions table has the columns {list(self.frame.columns)}.",
                 why="Its readers rely on every column and on the order of the classes.",
-                cure=f"Give it {list(COLUMNS)} and then one {PROBABILITY}<class> per class, nothing else.",
+                cure=f"Give it {text} and then one {PROBABILITY}<class> per class, nothing else.",
             )
         p = self.probabilities
-        bad = ~np.all((p >= 0) & (p <= 1), axis=1) | ~(np.abs(p.sum(axis=1) - 1) <= 1e-6)
-        if bad.any():
+        good = np.all((p >= 0) & (p <= 1), axis=1)
+        if not self.multi_label:
+            good &= np.abs(p.sum(axis=1) - 1) <= 1e-6
+        if not good.all():
             raise ModelGateError(
-                f"{int(bad.sum())} of {len(p)} predictions are no probability distribution.",
+                f"{int((~good).sum())} of {len(p)} predictions are no "
+                f"{'probabilities' if self.multi_label else 'probability distribution'}.",
                 why="A model whose training diverged would otherwise be measured as if it had answered.",
                 cure="Look at the learning curve; train again with a lower learning rate.",
             )
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, probabilities: NDArray[np.float64], class_names: Sequence[str]) -> Self:
+    def of(
+        cls,
+        rows: pd.DataFrame,
+        probabilities: NDArray[np.float64],
+        class_names: Sequence[str],
+        *,
+        multi_label: bool = False,
+    ) -> Self:
         """Join catalog rows with the (n, K) probabilities of the same images in the same order.
 
-        rows: at least COLUMNS; others are left behind. The result is sorted by image_id.
+        rows: at least the text columns; others are left behind. The result is sorted by image_id.
         """
-        frame = rows.loc[:, list(COLUMNS)].reset_index(drop=True).astype("str")
+        frame = rows.loc[:, text_columns(multi_label)].reset_index(drop=True).astype("str")
         for k, name in enumerate(class_names):
             frame[PROBABILITY + name] = probabilities[:, k].astype(np.float64)
-        return cls(frame.sort_values("image_id", kind="stable").reset_index(drop=True))
+        return cls(frame.sort_values("image_id", kind="stable").reset_index(drop=True), multi_label)
 
     @property
     def class_names(self) -> list[str]:
@@ -78,25 +96,34 @@ class Predictions:
         return self.frame[[PROBABILITY + name for name in self.class_names]].to_numpy(np.float64)
 
     @property
+    def truth(self) -> NDArray[np.int8]:
+        """(n, K) 1 the class is there, 0 it is not, -1 unknown. Raises DataGateError where a label names no class."""
+        labels = self.frame["label"]
+        unknown = self.frame[UNKNOWN] if self.multi_label else pd.Series("", index=labels.index)
+        return truth_table(labels, unknown, self.class_names, multi_label=self.multi_label)
+
+    @property
     def labels(self) -> NDArray[np.int64]:
-        """(n,) class indices of the true labels. Raises DataGateError where a label is no class of these."""
-        index = pd.Index(self.class_names).get_indexer(pd.Index(self.frame["label"]))
-        if (index < 0).any():
-            strange = sorted(set(self.frame["label"][index < 0]))
+        """(n,) class indices of the true labels.
+
+        Raises DataGateError where a label is no class of these or several classes may be true at once.
+        """
+        if self.multi_label:
             raise DataGateError(
-                f"{int((index < 0).sum())} predictions carry labels the model does not know: {strange[:5]}.",
-                why="They can be neither right nor wrong, so every measure would be off.",
-                cure=f"Keep only images labelled as one of {self.class_names}.",
+                "These predictions have no single label per image: several classes may be true at once.",
+                why="Taking one of them would call the others wrong.",
+                cure="Read `truth` instead.",
             )
-        return index.astype(np.int64)
+        found: NDArray[np.int64] = self.truth.argmax(axis=1)
+        return found
 
     def of_split(self, split: str) -> Predictions:
         """The rows of one split."""
-        return Predictions(self.frame[self.frame["split"] == split].reset_index(drop=True))
+        return Predictions(self.frame[self.frame["split"] == split].reset_index(drop=True), self.multi_label)
 
     def content_hash(self) -> str:
         """sha256 over all cells: equal exactly when two tables say the same of the same images in order."""
-        digest = hashlib.sha256(f"predictions-{SCHEMA_VERSION}".encode())
+        digest = hashlib.sha256(f"predictions-{SCHEMA_VERSION}-{self.multi_label}".encode())
         for name in self.frame.columns:
             values = self.frame[name]
             cells = values.map(float.hex) if name.startswith(PROBABILITY) else values.map(str)
@@ -107,7 +134,8 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write parquet with the schema version inside; a file with the final name is complete."""
         table = pa.Table.from_pandas(self.frame, preserve_index=False)
-        table = table.replace_schema_metadata({"lungline_predictions": str(SCHEMA_VERSION)})
+        kind = "multi-label" if self.multi_label else "single-label"
+        table = table.replace_schema_metadata({"lungline_predictions": str(SCHEMA_VERSION), "lungline_kind": kind})
         part = path.with_name(path.name + ".part")
         pq.write_table(table, part)
         part.replace(path)
@@ -116,14 +144,21 @@ class Predictions:
     def load(cls, path: Path) -> Self:
         """Read predictions written by `save`. Raises DataGateError for another schema version."""
         table = pq.read_table(path)
-        version = (table.schema.metadata or {}).get(b"lungline_predictions", b"?").decode()
+        metadata = table.schema.metadata or {}
+        version = metadata.get(b"lungline_predictions", b"?").decode()
         if version != str(SCHEMA_VERSION):
             raise DataGateError(
                 f"{path.name} has predictions schema version {version}; this program reads {SCHEMA_VERSION}.",
                 why="Columns may have changed their meaning between versions.",
                 cure="Run the training or scoring that wrote it again.",
             )
-        return cls(table.to_pandas().astype(dict.fromkeys(COLUMNS, "str")))
+        multi_label = metadata.get(b"lungline_kind") == b"multi-label"
+        return cls(table.to_pandas().astype(dict.fromkeys(text_columns(multi_label), "str")), multi_label)
+
+
+def text_columns(multi_label: bool) -> list[str]:
+    """The columns before the probabilities."""
+    return [*COLUMNS, UNKNOWN] if multi_label else list(COLUMNS)
 
 
 @contextmanager
@@ -147,13 +182,16 @@ def predict_probabilities(
     rows: NDArray[np.int64],
     preprocessing: Preprocessing,
     batch_size: int = 64,
+    output: Output = "softmax",
+    temperature: float = 1.0,
 ) -> NDArray[np.float64]:
-    """Softmax probabilities (n, K) of the images at `rows`, in the order of `rows`.
+    """Probabilities (n, K) of the images at `rows`, in the order of `rows`; output says what the logits mean.
 
+    temperature: what the logits are divided by, as frozen with the model; 1 changes nothing.
     images: (N, H, W) uint8, usually the image store's memory map; gathered in store order so that a disk is
     read forwards. The model runs where its weights are, in float32 and channels_last (its weights are brought
     into that memory format, which changes no value, so that the result does not depend on the format it came
-    in); the softmax is float64. Raises ModelGateError where an output is not finite.
+    in); probabilities are float64. Raises ModelGateError where an output is not finite.
     """
     import torch
 
@@ -165,15 +203,18 @@ def predict_probabilities(
         for start in range(0, len(order), batch_size):
             batch = images[rows[order[start : start + batch_size]]]
             inputs = preprocessing.apply(batch, device=device).contiguous(memory_format=torch.channels_last)
-            logits = model(inputs).float().cpu().double()
-            batches.append(torch.softmax(logits, dim=1).numpy())
-    in_store_order = np.concatenate(batches) if batches else np.empty((0, 0))
-    if not np.isfinite(in_store_order).all():
+            batches.append(model(inputs).float().cpu().double().numpy())
+    if not batches:
+        return np.empty((0, 0))
+    logits = np.concatenate(batches)
+    if not np.isfinite(logits).all():
         raise ModelGateError(
             "The model answers some images with numbers that are not finite.",
             why="A model whose training diverged has no probabilities to be measured by.",
             cure="Look at the learning curve; train again with a lower learning rate.",
         )
+    # In the same two steps as where the thresholds were chosen, so that an image on a threshold stays on it.
+    in_store_order = tempered(to_probabilities(logits, output), temperature, output)
     probabilities = np.empty_like(in_store_order)
     probabilities[order] = in_store_order
     return probabilities

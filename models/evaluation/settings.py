@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,9 @@ class EvaluationSettings(BaseModel):
     required_lower_bound: what the Wilson lower bound of that sensitivity must reach, in (0, 1).
     minimum_positives: a class with fewer positive or fewer negative images is too few to judge.
     wide_interval: a sensitivity interval wider than this is flagged; a difference of proportions in (0, 1].
-    bootstrap_resamples: resamples of identity groups behind each AUC and balanced accuracy.
+    bootstrap_resamples: resamples of identity groups behind each interval that has no closed form.
+    prevalences: class shares at which PPV and NPV are stated, each in (0, 1).
+    readings_noted: from so many readings of one test set on, its evaluations say that it is worn out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,5 +26,7 @@ class EvaluationSettings(BaseModel):
     required_lower_bound: float = Field(default=0.90, gt=0, lt=1)
     minimum_positives: int = Field(default=20, ge=1)
     wide_interval: float = Field(default=0.20, gt=0, le=1)
-    bootstrap_resamples: int = Field(default=1000, ge=100)
+    bootstrap_resamples: int = Field(default=2000, ge=100)
+    prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = [0.01, 0.05, 0.10, 0.50]
+    readings_noted: int = Field(default=20, ge=1)
     seed: int = Field(default=0, ge=0)

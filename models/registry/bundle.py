@@ -12,10 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    JsonValue,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from data_contracts.errors import EnvironmentProblem, ModelGateError
-from models.evaluation.results import OperatingPoint
+from data_contracts.ontology import TASKS
+from models.evaluation.results import OperatingPoint, RuleIn
+from models.output import Output, output_count
 from models.preprocessing import Preprocessing
 from models.registry.sealed_folder import MANIFEST, FolderTakenError, SealedFolder, canonical_json, write_sealed
 from models.training.history import TrainingHistory
@@ -33,10 +43,13 @@ BUNDLE_FILES = (WEIGHTS, SPEC, HISTORY, MANIFEST)
 class BundleSpec(BaseModel):
     """What the weights are: the network to build, its input, its classes and where it came from.
 
-    class_names: in the order of the network's outputs. options: keyword arguments of the architecture.
-    image_size: pixels, height = width. operating_points: class name -> threshold, for the classes that have one.
-    seed: of the training. recipe: the recipe as JSON. data_hash: content hash of the data it was trained on.
-    versions: package -> version at training time.
+    class_names: in task order. output: what the network's logits mean. options: keyword arguments of the
+    architecture. image_size: pixels, height = width. temperature: what the logits are divided by before they become
+    probabilities; temperature_note: why validation gave none, else "". operating_points, rule_in: class name ->
+    threshold on these probabilities, for the classes that have one; between the two a person decides. seed: of the
+    training. recipe: the recipe as JSON. initial_weights: where
+    they came from, with their sha256. data_hash: content hash of the data it was trained on. versions: package ->
+    version at training time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -44,15 +57,20 @@ class BundleSpec(BaseModel):
     format_version: Literal[1] = FORMAT_VERSION
     task: str
     class_names: list[str]
+    output: Output = "softmax"
     architecture: str
     options: dict[str, JsonValue] = {}
     in_chans: PositiveInt = 1
     image_size: PositiveInt
     preprocessing: Preprocessing
+    temperature: PositiveFloat = 1.0
+    temperature_note: str = ""
     operating_points: dict[str, OperatingPoint]
+    rule_in: dict[str, RuleIn] = {}
     seed: int
     recipe_name: str
     recipe: dict[str, JsonValue]
+    initial_weights: dict[str, JsonValue] = {}
     data_hash: str
     versions: dict[str, str]
 
@@ -60,7 +78,12 @@ class BundleSpec(BaseModel):
     def _consistent(self) -> Self:
         if not self.class_names or len(set(self.class_names)) != len(self.class_names):
             raise ValueError(f"class names must be given and differ: {self.class_names}")
-        unknown = sorted(set(self.operating_points) - set(self.class_names))
+        if self.output == "binary" and len(self.class_names) != 2:
+            raise ValueError(f"one logit tells two classes apart, not {self.class_names}")
+        task = TASKS.get(self.task)
+        if task is not None and task.multi_label != (self.output == "sigmoid"):
+            raise ValueError(f"{self.output} outputs do not answer what task {self.task} asks of each class")
+        unknown = sorted({*self.operating_points, *self.rule_in} - set(self.class_names))
         if unknown:
             raise ValueError(f"operating points for classes the model does not have: {unknown}")
         if self.preprocessing.size != self.image_size:
@@ -148,11 +171,12 @@ class ModelBundle:
         from models import architectures
 
         spec = self.spec
+        logits = output_count(spec.output, len(spec.class_names))
         # Building draws random weights, which must not move the caller's draws.
         with torch.random.fork_rng(devices=[]):
             model = architectures.build(
                 spec.architecture,
-                num_classes=len(spec.class_names),
+                num_classes=logits,
                 in_chans=spec.in_chans,
                 img_size=spec.image_size,
                 options=dict(spec.options),
@@ -161,8 +185,8 @@ class ModelBundle:
             model.load_state_dict(load(self.sealed.read(WEIGHTS)), strict=True)
         except (SafetensorError, RuntimeError) as error:  # missing, unexpected and misshapen tensors
             raise ModelGateError(
-                f"The weights in {self.folder} do not fit a {spec.architecture} for "
-                f"{len(spec.class_names)} classes at {spec.image_size} pixels: {error}",
+                f"The weights in {self.folder} do not fit a {spec.architecture} with {logits} {spec.output} "
+                f"outputs for {len(spec.class_names)} classes at {spec.image_size} pixels: {error}",
                 why="A network with missing or foreign weights answers, but its answers mean nothing.",
                 cure="Use the program version that wrote the bundle, or train again.",
             ) from error

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from data_contracts.errors import UsageProblem
+from data_contracts.errors import LunglineError, UsageProblem
 from models.registry.bundle import ModelBundle
 from models.registry.database import prepared_database
 from models.registry.outage import Tracking, store_errors, without_credentials
@@ -99,6 +99,15 @@ class TrackingStore:
         run_id = tracking.attempt("child run", lambda: self._create_child(parent_run_id, name, params, tags))
         return TrackedRun(self, run_id or "", tracking)
 
+    def run_tagged(self, experiment: str, tag: str, value: str) -> str:
+        """The id of the experiment's run whose tag has that value; "" if there is none or MLflow does not answer."""
+
+        def find() -> str:
+            runs = self.client.search_runs([self.experiment_id(experiment)], f"tags.`{tag}` = '{value}'")
+            return str(runs[0].info.run_id) if runs else ""
+
+        return self._tracking().attempt("search", find) or ""
+
     def finish_parent(self, experiment: str, pipeline_run: str, outcome: Outcome = "FINISHED") -> None:
         """End the parent run of a pipeline run, if it has one; lost without a trace if MLflow does not answer."""
         _require_run_name(pipeline_run)
@@ -107,6 +116,14 @@ class TrackingStore:
     def attach(self, run_id: str) -> TrackedRun:
         """An existing run to log more to, as a later step does; for "" everything is lost and counted."""
         return TrackedRun(self, run_id, self._tracking(given_up=not run_id))
+
+    def answers(self) -> bool:
+        """Whether `check` finds nothing."""
+        try:
+            self.check()
+        except LunglineError:
+            return False
+        return True
 
     def check(self) -> None:
         """Raise EnvironmentProblem or ExternalServiceError unless the store answers; makes an absent database."""
@@ -210,11 +227,14 @@ class TrackedRun:
         """The epoch's measures, at step = epoch; an undefined measure is left out."""
         self.log_metrics(record.model_dump(exclude={"epoch"}), step=record.epoch)
 
-    def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Numbers by name; None is left out."""
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0, at: int | None = None) -> None:
+        """Numbers by name; None is left out. at: when they were measured, ms since 1970, None for now.
+
+        MLflow keeps one value per name, step and time, so that logging again changes nothing.
+        """
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = int(time.time() * 1000) if at is None else at
         values = [Metric(_key(name), value, now, step) for name, value in metrics.items() if value is not None]
         self._tracking.attempt("metrics", lambda: self._store.client.log_batch(self.run_id, metrics=values))
 
@@ -226,9 +246,11 @@ class TrackedRun:
 
     def name_bundle(self, bundle: ModelBundle) -> None:
         """Say which bundle this run trained, so that registration finds the run. Uploads nothing."""
-        self._tracking.attempt(
-            "bundle", lambda: self._store.client.set_tag(self.run_id, BUNDLE_TAG, bundle.content_hash)
-        )
+        self.name_bundle_hash(bundle.content_hash)
+
+    def name_bundle_hash(self, content_hash: str) -> None:
+        """The same by the bundle's content hash."""
+        self._tracking.attempt("bundle", lambda: self._store.client.set_tag(self.run_id, BUNDLE_TAG, content_hash))
 
     def finish(self, outcome: Outcome = "FINISHED") -> None:
         self._tracking.attempt("finish", lambda: self._store.client.set_terminated(self.run_id, outcome))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -10,13 +11,14 @@ import yaml
 from data_contracts.expectations.report import ValidationReport
 from data_contracts.ontology import Task
 from data_contracts.splits import SplitSettings
-from models.reports.data_report import DataReport, render_data_report
+from models.reports.data_report import DataReport, data_detail, render_data_report
 from models.reports.data_section import data_section
 from models.reports.run_report import ArchitectureSection, Reproduction, RunReport, render_run_report
 
 if TYPE_CHECKING:
     from data_contracts.catalog import Catalog
-    from models.evaluation.results import Evaluation
+    from data_contracts.image_store import ImageStore
+    from models.evaluation.results import Evaluations
     from models.evaluation.selection import Selection
     from models.explanation.results import CamSheet
     from models.registry.bundle import ModelBundle
@@ -31,8 +33,13 @@ def data_page(
     recipe_name: str,
     task: Task,
     split: SplitSettings,
+    store: ImageStore | None = None,
+    data_dir: Path | None = None,
 ) -> str:
-    """The data report of a recipe. validations: of the gates that were reached, in order."""
+    """The data report of a recipe. validations: of the gates that were reached, in order.
+
+    store, data_dir: where the pictures of kept and of quarantined files come from; without them the page has none.
+    """
     return render_data_report(
         DataReport(
             title=title,
@@ -45,6 +52,7 @@ def data_page(
                 split_settings=_split_settings(split),
                 validation=_together(validations),
             ),
+            detail=data_detail(catalog, class_titles=_titles(task), split=split, store=store, data_dir=data_dir),
         )
     )
 
@@ -58,12 +66,13 @@ def run_page(
     catalog: Catalog,
     validations: Sequence[ValidationReport],
     bundles: Sequence[ModelBundle],
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence[Evaluations],
+    baselines: Sequence[Evaluations],
     sheets: Sequence[CamSheet],
     selection: Selection,
     registered: RegisteredVersion,
 ) -> str:
-    """The run report. bundles, evaluations (of the test split) and sheets belong together by architecture name."""
+    """The run report. bundles, evaluations and sheets belong together by architecture name; baselines stand beside."""
     by_name = {evaluation.architecture: evaluation for evaluation in evaluations}
     sheet_of = {sheet.architecture: sheet for sheet in sheets}
     winner = next(bundle for bundle in bundles if bundle.spec.architecture == selection.winner)
@@ -81,7 +90,8 @@ def run_page(
                     name=bundle.spec.architecture,
                     parameters=bundle.count_parameters(),
                     history=bundle.history,
-                    evaluation=by_name[bundle.spec.architecture],
+                    evaluation=by_name[bundle.spec.architecture].test,
+                    external=by_name[bundle.spec.architecture].external,
                     operating_points=bundle.spec.operating_points,
                     cam_sheet=sheet_of.get(bundle.spec.architecture),
                 )
@@ -113,7 +123,13 @@ def _titles(task: Task) -> dict[str, str]:
 
 
 def _split_settings(split: SplitSettings) -> dict[str, str]:
-    return {name: str(value) for name, value in split.model_dump().items()}
+    """What was set, in words; what is off is not listed."""
+    chosen = {name.replace("_", " "): value for name, value in split.model_dump().items()}
+    return {
+        name: ", ".join(value) if isinstance(value, list) else "yes" if value is True else str(value)
+        for name, value in chosen.items()
+        if value is not None and value is not False and value != []
+    }
 
 
 def _together(validations: Sequence[ValidationReport]) -> ValidationReport:

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
 
 from models.reports import figures, page, verdict
+from models.reports.data_pictures import DataPictures, data_pictures
 from models.reports.data_section import DataSection
+from models.reports.data_tables import (
+    AssociationTable,
+    FlagRow,
+    PopulationRow,
+    SourceRow,
+    association_table,
+    flag_rows,
+    population_rows,
+    source_rows,
+)
+from models.reports.descriptor_figures import Histogram, descriptor_histograms, ridges
+from models.reports.row_names import RowNames
+from models.reports.thumbnails import Thumbnails
+
+if TYPE_CHECKING:
+    from data_contracts.catalog import Catalog
+    from data_contracts.image_store import ImageStore
+    from data_contracts.splits import SplitSettings
+
+
+class DataDetail(BaseModel):
+    """What the data report shows beyond the data section of a run report.
+
+    statements: what the split rests on and which known overlaps were found, in sentences. association: None before
+    the split.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: list[SourceRow]
+    population: list[PopulationRow]
+    flags: list[FlagRow]
+    histograms: list[Histogram]
+    pictures: DataPictures
+    statements: list[str]
+    association: AssociationTable | None
 
 
 class DataReport(BaseModel):
     """The whole content of a data report.
 
-    catalog_hash: content hash of the catalog it describes. recipe_name and task_title are "" where unknown.
+    catalog_hash: content hash of the catalog it describes. recipe_name and task_title are "" where unknown. detail:
+    None leaves those sections out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -21,6 +63,37 @@ class DataReport(BaseModel):
     task_title: str = ""
     catalog_hash: str
     data: DataSection
+    detail: DataDetail | None = None
+
+
+def data_detail(
+    catalog: Catalog,
+    *,
+    class_titles: Mapping[str, str],
+    split: SplitSettings,
+    store: ImageStore | None,
+    data_dir: Path | None,
+) -> DataDetail:
+    """The detail of a catalog that went through identity and labelling, before or after its split.
+
+    store: where kept pictures are taken from; data_dir: where quarantined files are. Without them the page has names
+    in the place of pictures.
+    """
+    from data_contracts.expectations.rows import one_per_label
+    from data_contracts.known_overlaps import overlap_statements
+    from data_contracts.splits import split_statements
+
+    kept = catalog.kept
+    of_split = split_statements(catalog, split) if (kept["split"] != "").any() else []
+    return DataDetail(
+        sources=source_rows(catalog, split.external_sources),
+        population=population_rows(one_per_label(kept[kept["label"] != ""]), class_titles),
+        flags=flag_rows(kept),
+        histograms=descriptor_histograms(kept),
+        pictures=data_pictures(catalog, Thumbnails(catalog, store, data_dir), RowNames(catalog.frame)),
+        statements=[*of_split, *overlap_statements(catalog)],
+        association=association_table(catalog.frame, class_titles),
+    )
 
 
 def render_data_report(content: DataReport) -> str:
@@ -34,4 +107,8 @@ def render_data_report(content: DataReport) -> str:
         failed=sorted(failed, key=lambda check: check.severity != "critical"),
         verdict=verdict.data_sentences(content.data),
         bars=figures.composition_bars(content.data),
+        detail=content.detail,
+        ridges=[(histogram, ridges(histogram)) for histogram in content.detail.histograms]
+        if content.detail
+        else [],
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from data_contracts.expectations.report import ValidationReport
-from models.reports.row_names import RowNames
+from data_contracts.expectations.waivers import waived_class
+from data_contracts.ontology import NO_CLASS
+from models.reports.row_names import RowNames, inert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +81,19 @@ class Identity(_Section):
     groups_in_several_splits: int
 
 
+class Confounded(_Section):
+    """A class that exists in one source only and is trained on for a written reason."""
+
+    class_title: str
+    reason: str
+
+
 class DataSection(_Section):
-    """Everything the data part of a page shows. label_conflicts lists up to `LISTED` groups of copies."""
+    """Everything the data part of a page shows.
+
+    label_conflicts lists up to `LISTED` groups of copies. several_labels: an image may show several classes and then
+    counts for each of them in the composition.
+    """
 
     counts: Counts
     quarantine: list[Reason]
@@ -88,6 +101,8 @@ class DataSection(_Section):
     label_conflict_groups: int
     label_conflicts: list[list[LabelledCopy]]
     composition: list[CompositionRow]
+    several_labels: bool = False
+    confounded: list[Confounded] = []
     excluded: list[Reason]
     identity: Identity
     split_settings: dict[str, str]
@@ -105,10 +120,15 @@ def data_section(
 
     class_titles: class name -> title, in the task's order. split_settings: what a person reads -> value.
     """
+    from data_contracts.expectations.rows import one_per_label
+
     frame, kept = catalog.frame, catalog.kept
     names = RowNames(frame)
+    labelled = kept[kept["label"] != ""]
+    several = bool(labelled["label"].str.contains("|", regex=False).any() or (labelled["label"] == NO_CLASS).any())
+    titles = {**class_titles, **({NO_CLASS: "None of these"} if several else {})}
     conflicts = [
-        [LabelledCopy(row=names(f), label=n) for f, n in zip(group["file"], group["nodes"], strict=True)]
+        [LabelledCopy(row=names(f), label=inert(n)) for f, n in zip(group["file"], group["nodes"], strict=True)]
         for _, group in frame[frame["label_conflict"]].groupby("group_id")
     ]
     return DataSection(
@@ -117,7 +137,9 @@ def data_section(
         duplicates=_duplicates(frame, kept, names),
         label_conflict_groups=len(conflicts),
         label_conflicts=conflicts[:LISTED],
-        composition=_composition(kept[kept["label"] != ""], class_titles),
+        composition=_composition(one_per_label(labelled) if several else labelled, titles),
+        several_labels=several,
+        confounded=_confounded(validation, titles),
         # Not named: these images are sound and many, and the task alone is why they are not used.
         excluded=_few(_reasons(kept[kept["excluded"] != ""], "excluded", None)),
         identity=_identity(kept),
@@ -126,12 +148,20 @@ def data_section(
     )
 
 
+def _confounded(validation: ValidationReport | None, class_titles: Mapping[str, str]) -> list[Confounded]:
+    waived = [check for check in validation.checks if check.waiver] if validation else []
+    return [
+        Confounded(class_title=class_titles.get(waived_class(check), waived_class(check)), reason=check.waiver)
+        for check in waived
+    ]
+
+
 def _reasons(rows: pd.DataFrame, column: str, names: RowNames | None) -> list[Reason]:
     """Rows counted by reason, most frequent first; named where `names` is given."""
     reasons = []
     for reason, group in rows.groupby(column):
         named = [names(file) for file in group["file"].head(LISTED)] if names else []
-        reasons.append(Reason(reason=str(reason), count=len(group), rows=named))
+        reasons.append(Reason(reason=inert(str(reason)), count=len(group), rows=named))
     return sorted(reasons, key=lambda reason: -reason.count)
 
 
@@ -165,7 +195,7 @@ def _composition(rows: pd.DataFrame, class_titles: Mapping[str, str]) -> list[Co
     return [
         CompositionRow(
             source=source,
-            class_title=class_titles.get(label, label),
+            class_title=class_titles.get(label, inert(label)),
             split=split,
             images=images,
             groups=groups,

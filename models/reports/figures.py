@@ -150,9 +150,11 @@ def roc_panels(evaluations: Sequence[Evaluation], winner: str) -> list[RocPanel]
 def confusion_panels(
     evaluations: Sequence[Evaluation], class_titles: Mapping[str, str], winner: str
 ) -> list[tuple[str, int, Markup]]:
-    """(architecture, images, matrix) by rank."""
+    """(architecture, images, matrix) by rank; none for a multi-label task."""
     panels = []
     for e in evaluations:
+        if e.multi_label:
+            continue
         titles = [class_titles.get(name, name) for name in e.class_names]
         rows = [
             f"of {count(sum(row))} {truth}, {count(row[i])} correct"

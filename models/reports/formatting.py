@@ -13,6 +13,7 @@ METRIC_TITLES = {
     "macro_auc": "macro ROC AUC",
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
+    "roc_auc": "ROC AUC",
 }
 EN_DASH = "\N{EN DASH}"
 
@@ -65,6 +66,21 @@ def estimate_with_n(number: Estimate) -> str:
     if number.value is None:
         return f"undefined: {number.undefined} (n = {count(number.n)})"
     return f"{decimal(number.value)} ({interval(number) or 'no interval'}, n = {count(number.n)})"
+
+
+def difference(number: Estimate) -> str:
+    """A signed difference as "−0.12 (−0.20 to −0.04)", or "undefined: reason"."""
+    if number.value is None:
+        return f"undefined: {number.undefined}"
+    if number.low is None or number.high is None:
+        return f"{_signed(number.value)} (no interval)"
+    return f"{_signed(number.value)} ({_signed(number.low)} to {_signed(number.high)})"
+
+
+def _signed(value: float) -> str:
+    # What rounds to zero has no sign.
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float) -> str:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# A cell that begins with one of these is run as a formula by a spreadsheet program (OWASP, "CSV Injection"), and
+# tables of a page are copied into such programs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def inert(text: str) -> str:
+    """Text of a dataset that stays text when a table is copied into a spreadsheet program."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 class RowNames:
     """The name of every row of a frame with the columns source, file, patient, image_id and file_sha256."""
 
@@ -26,10 +36,10 @@ class RowNames:
         self._withheld: list[str] = []
         columns = [frame[name] for name in ("source", "file", "image_id", "file_sha256")]
         for source, file, image_id, file_sha256 in zip(*columns, strict=True):
-            name = file
+            name = inert(file)
             if source in sources_with_patients:
                 name = _by_hash(source, image_id, file_sha256)
-                self._withheld.extend((f"{source}/{file}", file))
+                self._withheld.extend(filter(None, (f"{source}/{file}", file)))  # a path may be missing
             self._names[file] = self._names[f"{source}/{file}"] = name
 
     def __call__(self, written: str) -> str:
@@ -40,7 +50,7 @@ class RowNames:
         if written in self._names:
             return self._names[written]
         words = {word.lstrip("0") for word in re.split(r"[^0-9A-Za-z]+", written)}
-        return "name withheld" if words & self._patients else written
+        return "name withheld" if words & self._patients else inert(written)
 
     def within(self, sentence: str) -> str:
         """The sentence with the rows it mentions named as on the page."""

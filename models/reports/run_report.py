@@ -6,11 +6,13 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from models.evaluation.results import Evaluation, OperatingPoint
+from data_contracts.ontology import split_classes
+from models.evaluation.results import SEVERAL_AT_ONCE, Evaluation, OperatingPoint
 from models.evaluation.selection import Selection
 from models.explanation.results import CamSheet
 from models.reports import figures, page, verdict
 from models.reports.data_section import DataSection
+from models.reports.external_section import external_section
 from models.training.history import TrainingHistory
 
 
@@ -19,7 +21,7 @@ class _Content(BaseModel):
 
 
 class ArchitectureSection(_Content):
-    """One trained architecture with its evaluation on test.
+    """One trained architecture with its evaluation on test and, where a source was held out, on that source.
 
     operating_points: class name -> the threshold chosen on validation.
     """
@@ -28,6 +30,7 @@ class ArchitectureSection(_Content):
     parameters: int
     history: TrainingHistory
     evaluation: Evaluation
+    external: Evaluation | None = None
     operating_points: dict[str, OperatingPoint]
     cam_sheet: CamSheet | None = None
 
@@ -71,6 +74,12 @@ class RunReport(_Content):
             raise ValueError("the winner must be one of the architectures of the report")
         return self
 
+    def title_of(self, label: str) -> str:
+        """A label in words: the title of its class or, in a multi-label task, of every class it names."""
+        return (
+            ", ".join(self.class_titles.get(name, name) for name in split_classes(label)) or "none of the classes"
+        )
+
     @property
     def ranked(self) -> list[ArchitectureSection]:
         """The architectures, best first."""
@@ -100,5 +109,7 @@ def render_run_report(content: RunReport) -> str:
         learning=figures.learning_curves({section.name: section.history for section in ranked}),
         roc=figures.roc_panels(evaluations, content.selection.winner),
         confusion=figures.confusion_panels(evaluations, content.class_titles, content.selection.winner),
+        elsewhere=external_section(ranked),
+        several_at_once=SEVERAL_AT_ONCE,
         bars=figures.composition_bars(content.data),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from models.reports.formatting import capitalised, counted, estimate_with_n, listed, metric_title
+from models.evaluation.external import primary_gap
+from models.reports.formatting import capitalised, counted, difference, estimate_with_n, listed, metric_title
 
 if TYPE_CHECKING:
     from models.evaluation.results import Estimate
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def run_sentences(content: RunReport) -> list[str]:
-    """The verdict of a run, a statement per item: winner, how sure the order is, registration, thin classes."""
-    said = [_winner(content), *_order(content)]
+    """The verdict of a run, a statement per item: winner, how sure the order is, external images, registration."""
+    said = [_winner(content), *_order(content), _elsewhere(content), *_confounded(content.data)]
     made = content.reproduction
     if made.registered_name:
         alias = f", {made.registered_alias}" if made.registered_alias else ""
@@ -72,10 +73,22 @@ def data_sentences(data: DataSection) -> list[str]:
     if data.label_conflict_groups:
         verb = "appears" if data.label_conflict_groups == 1 else "appear"
         said.append(f"{counted(data.label_conflict_groups, 'picture')} {verb} under contradicting labels.")
+    said += _confounded(data)
     if data.identity.groups_in_several_splits:
         leaking = counted(data.identity.groups_in_several_splits, "identity group")
         said.append(f"The split leaks: {leaking} in more than one split.")
     return said
+
+
+def _confounded(data: DataSection) -> list[str]:
+    """The classes that a written waiver lets through although only one source has them."""
+    if not data.confounded:
+        return []
+    titles = [item.class_title for item in data.confounded]
+    comes = "comes" if len(titles) == 1 else "come"
+    return [
+        f"Confounded by design: {listed(titles)} {comes} from one source only; the waiver is under Composition."
+    ]
 
 
 def _winner(content: RunReport) -> str:
@@ -112,6 +125,18 @@ def _order(content: RunReport) -> list[str]:
         rivals = f"{whose} of {listed(overlapping)}"
         said.append(f"Its interval overlaps {rivals}: other images might rank them differently.")
     return said
+
+
+def _elsewhere(content: RunReport) -> str:
+    """How the winner does on images of sources that were held out."""
+    internal, external = content.winner.evaluation, content.winner.external
+    if external is None:
+        return "No source was held out, so how it does on pictures from elsewhere was not measured."
+    metric, value = metric_title(content.selection.primary_metric), estimate_with_n(external.primary)
+    if external.primary.value is None or internal.primary.value is None:
+        return f"On {counted(external.n, 'external image')} its {metric} is {value}."
+    gap = difference(primary_gap(internal, external).difference)
+    return f"On external images its {metric} was {value}, a difference of {gap} from {internal.split}."
 
 
 def _overlap(first: Estimate, second: Estimate) -> bool:

@@ -1,11 +1,15 @@
-"""Where a network is trained and in which number format."""
+"""Where a network is trained, in which number format, and how repeatably."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 
 from data_contracts.errors import EnvironmentProblem
 
@@ -44,3 +48,30 @@ def bf16_supported(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def kernels(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """While the block runs: the fastest kernels for the shapes at hand, or only those that repeat bit for bit.
+
+    A CPU repeats by itself.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if deterministic:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+def compiled(model: nn.Module, device: torch.device) -> nn.Module:
+    """The network compiled for a GPU; on a CPU as it is, where compiling made training up to twice as slow."""
+    return torch.compile(model) if device.type == "cuda" else model  # type: ignore[return-value]

@@ -1,7 +1,7 @@
-"""Training of one classifier: plain torch, one process, one device.
+"""Training of one classifier: plain torch, one process, one device, resumed where it was interrupted.
 
-It keeps no checkpoint and resumes nothing; it hands back the weights of its best epoch. torch has one random
-generator per process, so one process trains one network at a time.
+It hands back the weights of its best epoch. torch has one random generator per process, so one process trains one
+network at a time.
 """
 
 from __future__ import annotations
@@ -9,45 +9,55 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from data_contracts.errors import DataGateError, ModelGateError, UsageProblem
-from models.architectures import build
+from models.architectures import InitialWeights, build, initial_weights_of
 from models.evaluation.predictions import predict_probabilities
+from models.output import Output, output_count
 from models.preprocessing import Preprocessing
-from models.training.augmentation import augment
 from models.training.augmentation_settings import AugmentationSettings
-from models.training.batches import LabelledRows, epoch_batches, read_images
-from models.training.best_epoch import BestEpoch
-from models.training.class_balance import class_weights
-from models.training.device import Compute, choose_compute
-from models.training.history import EpochRecord, TrainingHistory
-from models.training.schedule import cosine_learning_rate
+from models.training.batches import LabelledRows, draw_shares
+from models.training.checkpoint import Checkpoints, Say
+from models.training.class_balance import ClassBalance, class_balance
+from models.training.device import Compute, choose_compute, compiled, kernels
+from models.training.epoch import TrainingData, train_epoch
+from models.training.feeding import Feed
+from models.training.history import EpochRecord, PhaseRecord, TrainingHistory
+from models.training.identity import training_identity
+from models.training.loss_watch import LossWatch
+from models.training.objectives import Objective
+from models.training.phases import Phase, begin_phase, phase_of, plan_phases
+from models.training.schedule import learning_rate
 from models.training.settings import ArchitectureSettings, TrainingSettings
-from models.training.validation import validate
+from models.training.state import TrainingState
+from models.training.validation import undefined_classes, validate
+from models.training.what_fits import check_rows, training_input_size
 
-__all__ = ["LabelledRows", "TrainedClassifier", "train_classifier", "training_step"]
+__all__ = ["LabelledRows", "TrainedClassifier", "train_classifier"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedClassifier:
     """A network with the weights of its best epoch, on the CPU, in eval mode, float32.
 
-    val_probabilities: (n_val, K) float64 softmax of that network on the validation rows, in their order,
-    computed in float32 as every later prediction is. device: cpu or cuda; precision: fp32 or bf16, as it was
-    trained.
+    output: what its numbers mean. val_probabilities: (n_val, K) float64 of that network on the validation rows, in
+    their order, computed in float32 as every later prediction is. device: cpu or cuda; precision: fp32 or bf16, as it
+    was trained.
     """
 
     model: nn.Module
+    output: Output
     history: TrainingHistory
     val_probabilities: NDArray[np.float64]
     device: str
     precision: str
+    initial_weights: InitialWeights
 
 
 def train_classifier(
@@ -60,202 +70,232 @@ def train_classifier(
     settings: TrainingSettings,
     augmentation: AugmentationSettings,
     preprocessing: Preprocessing,
+    multi_label: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    say: Say | None = None,
+    checkpoints: Path | None = None,
 ) -> TrainedClassifier:
     """Fit one architecture and keep the epoch that did best on validation.
 
     images: (N, H, W) uint8, usually a memory map; train and val name its rows. on_epoch is called after each
-    epoch; what it raises ends the training. Equal arguments give equal weights bit for bit on one kind of CPU
-    and number of threads, and torch's global generators are left as they were found.
+    epoch, also with those of an interrupted training that this one resumes; what it raises ends the training. say:
+    told of what went otherwise than planned, the log if None. checkpoints: a folder of this training's own, from which
+    an interrupted one resumes; None: nothing is written. Equal arguments give equal weights bit for bit on one kind of
+    CPU and number of threads, interrupted or not, and torch's global generators are left as they were found.
     Raises DataGateError for a class without training images or an empty validation set, ModelGateError where
     loss or output stop being finite, UsageProblem for arguments that do not fit together.
     """
     settings = settings.for_architecture(architecture)
-    _check_rows(classes, images, train, val)
-    weights = class_weights(train.labels, classes, settings.class_weights)
+    output = settings.output(classes, multi_label=multi_label)
+    check_rows(classes, images, train, val)
+    input_size = training_input_size(architecture, preprocessing.size, images.shape[1], augmentation)
+    shares = None if settings.sampling == "natural" else draw_shares(train, settings.sampling)
+    balance = class_balance(train.targets, classes, output, settings.class_weights, shares)
+    phases, notes = plan_phases(settings, architecture)
     compute = choose_compute(settings.precision)
-    records: list[EpochRecord] = []
-    best = BestEpoch()
-    stopped_early = ""
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(_stream(settings.seed, architecture.name, 0))
-        model = build(
-            architecture.name,
-            num_classes=len(classes),
-            img_size=preprocessing.size,
-            options=architecture.options,
-        )
-        model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
-        for epoch in range(1, settings.epochs + 1):
-            # Dropout draws from torch's global generator; each epoch's stream is independent of earlier ones.
-            torch.manual_seed(_stream(settings.seed, architecture.name, epoch))
-            learning_rate = cosine_learning_rate(
-                epoch - 1, settings.epochs, settings.learning_rate, settings.final_learning_rate
+    with (
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+        kernels(compute.device, deterministic=settings.deterministic),
+    ):
+        state = _first_state(architecture, output_count(output, len(classes)), settings, preprocessing, compute)
+        started_from = initial_weights_of(state.model)
+        state.notes += notes
+        for note in notes:
+            if say is not None:
+                say(note)
+        keeper = None
+        if checkpoints is not None:
+            identity = training_identity(
+                {
+                    "architecture": architecture,
+                    "training": settings,
+                    "augmentation": augmentation,
+                    "preprocessing": preprocessing,
+                },
+                classes=classes,
+                output=output,
+                initial_weights=started_from.model_dump_json(),
+                train=train,
+                val=val,
+                compute=compute,
             )
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-            train_loss = _train_epoch(
-                model,
-                optimizer,
-                images,
+            keeper = Checkpoints(checkpoints, identity, say=say)
+            keeper.resume(state)
+        training = _Training(
+            settings=settings,
+            name=architecture.name,
+            phases=phases,
+            balance=balance,
+            data=TrainingData(
+                Feed(images, compute.device),
                 train,
-                weights,
-                settings=settings,
-                augmentation=augmentation,
-                preprocessing=preprocessing,
-                compute=compute,
-                epoch=epoch,
-            )
-            scores = validate(
-                model,
-                images,
-                val,
-                weights,
-                preprocessing=preprocessing,
-                compute=compute,
-                batch_size=settings.batch_size,
-                epoch=epoch,
-            )
-            record = EpochRecord(
-                epoch=epoch,
-                learning_rate=learning_rate,
-                train_loss=train_loss,
-                val_loss=scores.loss,
-                val_macro_auc=scores.macro_auc,
-                val_accuracy=scores.accuracy,
-            )
-            records.append(record)
-            best.offer(record, model)
-            if on_epoch is not None:
-                on_epoch(record)
-            patience = settings.early_stopping_patience
-            if patience is not None and best.epochs_since >= patience and epoch < settings.epochs:
-                stopped_early = f"validation did not improve for {patience} epochs"
-                break
-
-    best.restore(model)
-    val_probabilities = predict_probabilities(model.eval(), images, val.rows, preprocessing)
+                augmentation,
+                preprocessing.model_copy(update={"size": input_size}),
+            ),
+            val=val,
+            preprocessing=preprocessing,
+            compute=compute,
+            keeper=keeper,
+            folder=checkpoints,
+            network=compiled(state.model, compute.device) if settings.compile else state.model,
+        )
+        stopped_early = training.run(state, on_epoch)
+    state.best.restore(state.model)
+    model = state.model.requires_grad_(True).eval()
+    val_probabilities = predict_probabilities(model, images, val.rows, preprocessing, output=output)
     return TrainedClassifier(
         model=model.to("cpu", memory_format=torch.contiguous_format),  # type: ignore[call-overload]
+        output=output,
         history=TrainingHistory(
-            epochs=records,
-            best_epoch=best.epoch,
+            epochs=state.records,
+            best_epoch=state.best.epoch,
             stopped_early=stopped_early,
             selection=_selection(classes, val),
+            phases=_phase_records(phases),
+            notes=state.notes,
         ),
         val_probabilities=val_probabilities,
         device=compute.device.type,
         precision=compute.precision,
+        initial_weights=started_from,
     )
 
 
-def training_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    weights: torch.Tensor,
-    *,
-    gradient_clip: float | None,
-    compute: Compute,
-) -> torch.Tensor:
-    """One optimiser step; returns the batch's mean weighted loss, left on the device so that nothing waits.
-
-    inputs: (B, 1, H, W) float32; labels: (B,) int64; weights: (K,) float32.
-    """
-    with compute.autocast():
-        logits = model(inputs)
-    # Divided by the images of the batch, not by their weights: the gradient stays an unbiased estimate of the
-    # weighted sum over all images, whichever classes the batch happens to hold.
-    loss = cross_entropy(logits.float(), labels, weight=weights, reduction="sum") / len(labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if gradient_clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
-
-
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: NDArray[np.uint8],
-    train: LabelledRows,
-    weights: NDArray[np.float64],
-    *,
+def _first_state(
+    architecture: ArchitectureSettings,
+    logits: int,
     settings: TrainingSettings,
-    augmentation: AugmentationSettings,
     preprocessing: Preprocessing,
     compute: Compute,
-    epoch: int,
-) -> float:
-    """One pass over the training images; the mean loss per image."""
-    model.train()
-    batches = epoch_batches(train, settings.batch_size, seed=settings.seed, epoch=epoch)
-    class_weight = torch.from_numpy(weights).to(compute.device, torch.float32)
-    losses = []
-    for batch in batches:
-        pixels = read_images(images, batch.rows, compute.device)
-        changed = augment(pixels, batch.rows, augmentation, seed=settings.seed, epoch=epoch)
-        losses.append(
-            training_step(
-                model,
-                optimizer,
-                preprocessing.apply(changed),
-                torch.from_numpy(batch.labels).to(compute.device),
-                class_weight,
-                gradient_clip=settings.gradient_clip,
-                compute=compute,
-            )
-        )
-    # Read once per epoch: asking a GPU for each step's loss would stop it after each step.
-    per_batch = torch.stack(losses).to("cpu", torch.float64).numpy()
-    broken = np.flatnonzero(~np.isfinite(per_batch))
-    if len(broken):
-        first = broken[0]
-        raise ModelGateError(
-            f"The training loss became {per_batch[first]} in epoch {epoch}, in the batch of store rows "
-            f"{', '.join(map(str, batches[first].rows))}.",
-            why="The weights are spoilt from that batch on.",
-            cure="Look at these images; if they are sound, lower learning_rate or set `precision: fp32`.",
-        )
-    return float(np.average(per_batch, weights=[len(batch) for batch in batches]))
+) -> TrainingState:
+    """The untrained network with its optimiser, on the device."""
+    torch.manual_seed(_stream(settings.seed, architecture.name, 0))
+    model = build(
+        architecture.name,
+        num_classes=logits,
+        in_chans=preprocessing.channels,
+        img_size=preprocessing.size,
+        options=architecture.options,
+        init=settings.init,
+    )
+    model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    # Warming up keeps the random weights of the start out of a short training's mean.
+    average = None if settings.ema_decay is None else ModelEmaV3(model, settings.ema_decay, use_warmup=True)
+    return TrainingState(model, optimizer, average)
 
 
-def _check_rows(classes: list[str], images: NDArray[np.uint8], train: LabelledRows, val: LabelledRows) -> None:
-    if len(classes) < 2:
-        raise UsageProblem(
-            f"A classifier was asked for with classes {classes}.",
-            why="With fewer than two classes there is nothing to tell apart.",
-            cure="Choose a task with two or more classes.",
+@dataclass(frozen=True, slots=True, eq=False)
+class _Training:
+    """All that stays the same while a network is trained."""
+
+    settings: TrainingSettings
+    name: str
+    phases: list[Phase]
+    balance: ClassBalance
+    data: TrainingData
+    val: LabelledRows
+    preprocessing: Preprocessing
+    compute: Compute
+    keeper: Checkpoints | None
+    folder: Path | None
+    network: nn.Module
+
+    def run(self, state: TrainingState, on_epoch: Callable[[EpochRecord], None] | None) -> str:
+        """Train from where the state is to the end; why it ended early, or ""."""
+        if on_epoch is not None:
+            for earlier in state.records:
+                on_epoch(earlier)
+        patience = self.settings.early_stopping_patience
+        planned = self.settings.epochs - self.phases[-1].epochs
+        while state.epoch <= self.settings.epochs:
+            # All phases but the last are as long as planned: what they lead up to has not begun to improve.
+            waited = min(state.best.epochs_since, state.epoch - 1 - planned)
+            if patience is not None and waited >= patience:
+                return f"validation did not improve for {patience} epochs"
+            record = self._epoch(state)
+            state.records.append(record)
+            if phase_of(self.phases, record.epoch).reconstruction_weight < 1:
+                state.best.offer(record, state.judged)
+            state.epoch += 1
+            if self.keeper is not None and self.keeper.is_due(state):
+                self.keeper.write(state)
+            if on_epoch is not None:
+                on_epoch(record)
+        return ""
+
+    def _epoch(self, state: TrainingState) -> EpochRecord:
+        phase, rate = phase_of(self.phases, state.epoch), learning_rate(self.settings, state.epoch)
+        begin_phase(state.model, phase)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        if not state.sums:
+            # Dropout draws from torch's global generator; each epoch's stream is independent of earlier ones.
+            torch.manual_seed(_stream(self.settings.seed, self.name, state.epoch))
+        watch = LossWatch(state.epoch, self.compute.device, self.folder)
+        objective = Objective.of(
+            self.balance, self.compute.device, reconstruction_weight=phase.reconstruction_weight
         )
-    if len(val) == 0:
-        raise DataGateError(
-            "There is no validation image.",
-            why="The best epoch and the operating point are chosen on validation.",
-            cure="Give `val` a share in the recipe's split, or add images.",
+        trained = train_epoch(
+            state,
+            self.data,
+            objective,
+            self.settings,
+            self.compute,
+            watch,
+            network=self.network,
+            between=lambda: self._between(state, watch),
         )
-    for name, data in (("train", train), ("val", val)):
-        labels_fit = data.labels.size == 0 or 0 <= data.labels.min() <= data.labels.max() < len(classes)
-        rows_fit = data.rows.size == 0 or 0 <= data.rows.min() <= data.rows.max() < len(images)
-        if not (labels_fit and rows_fit):
-            raise UsageProblem(
-                f"The {name} rows or labels lie outside {len(images)} images and {len(classes)} classes.",
-                why="They would be read from another image or counted as another class.",
-                cure="Take rows and labels from the catalog that belongs to this image store.",
-            )
+        scores = validate(
+            state.judged,
+            self.data.feed,
+            self.val,
+            self.balance,
+            reconstruction_weight=phase.reconstruction_weight,
+            preprocessing=self.preprocessing,
+            compute=self.compute,
+            batch_size=self.settings.batch_size,
+            epoch=state.epoch,
+        )
+        reconstructs = any(phase.reconstruction_weight for phase in self.phases)
+        return EpochRecord(
+            epoch=state.epoch,
+            learning_rate=rate,
+            train_loss=trained.total,
+            val_loss=scores.loss,
+            val_macro_auc=scores.macro_auc,
+            val_accuracy=scores.accuracy,
+            train_classification_loss=trained.classification if reconstructs else None,
+            train_reconstruction_loss=trained.reconstruction,
+            val_classification_loss=scores.classification if reconstructs else None,
+            val_reconstruction_loss=scores.reconstruction,
+        )
+
+    def _between(self, state: TrainingState, watch: LossWatch) -> None:
+        if self.keeper is not None and self.keeper.is_due(state):
+            watch.check()  # a checkpoint never holds weights after a loss that was not finite
+            self.keeper.write(state)
 
 
 def _selection(classes: list[str], val: LabelledRows) -> str:
     """In words, what chose the best epoch."""
-    absent = [name for index, name in enumerate(classes) if not (val.labels == index).any()]
-    if absent:
-        return f"val_loss, because val_macro_auc is undefined: no validation image of {', '.join(absent)}"
+    if lacking := undefined_classes(val.targets, classes):
+        return (
+            "val_loss, because val_macro_auc is undefined: no validation image of, or none without, "
+            + ", ".join(lacking)
+        )
     return "val_macro_auc, then val_loss where it is equal"
+
+
+def _phase_records(phases: list[Phase]) -> list[PhaseRecord]:
+    ends = np.cumsum([phase.epochs for phase in phases]).tolist()
+    return [
+        PhaseRecord(name=phase.name, first_epoch=end - phase.epochs + 1, last_epoch=end)
+        for phase, end in zip(phases, ends, strict=True)
+    ]
 
 
 def _stream(seed: int, name: str, epoch: int) -> int:

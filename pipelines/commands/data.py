@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_contracts.catalog import Catalog
 from data_contracts.errors import UsageProblem
 from data_contracts.sources import SOURCES
-from data_contracts.splits import SPLITS
+from data_contracts.splits import EXTERNAL, SPLITS, SplitSettings, split_statements
 from pipelines.commands.output import console, print_json, print_table
 
 
@@ -81,14 +82,40 @@ def build(recipe_name: str, data: Path | None, overrides: Sequence[str]) -> None
     from pipelines.runner import run_data
 
     result = run_data(recipe, data, environment.workspace)
-    labelled = result.catalog.kept[lambda frame: frame["split"] != ""]
-    counts = labelled.groupby(["label", "source", "split"]).size().unstack(fill_value=0)
+    _print_composition(result.catalog, recipe.split)
+    conflicts = _write_conflicts(result.catalog, result.report.with_name("conflicts.csv"))
+    console().print(f"\ndata hash  {result.catalog.content_hash()[:16]}", soft_wrap=True)
+    console().print(f"conflicts  {conflicts}", soft_wrap=True)
+    console().print(f"report     {result.report}", soft_wrap=True)
+
+
+def _print_composition(catalog: Catalog, split: SplitSettings) -> None:
+    """Images by class, source and split, and what the split rests on. An image of several classes counts for each."""
+    columns = (*SPLITS, EXTERNAL) if split.external_sources else SPLITS
+    used = catalog.kept[lambda frame: frame["split"] != ""]
+    classes = used.assign(label=used["label"].str.split("|")).explode("label")
+    counts = classes.groupby(["label", "source", "split"]).size().unstack(fill_value=0)
     print_table(
-        ("class", "source", *(f"#{split}" for split in SPLITS)),
+        ("class", "source", *(f"#{name}" for name in columns)),
         [
-            (label, source, *(f"{row.get(split, 0):,}" for split in SPLITS))
+            (label, source, *(f"{row.get(name, 0):,}" for name in columns))
             for (label, source), row in counts.iterrows()
         ],
     )
-    console().print(f"\ndata hash  {result.catalog.content_hash()[:16]}", soft_wrap=True)
-    console().print(f"report     {result.report}", soft_wrap=True)
+    for statement in split_statements(catalog, split):
+        console().print(f"\n{statement}", markup=False)
+
+
+def _write_conflicts(catalog: Catalog, path: Path) -> Path:
+    """Write the work-list of contradicting labels, empty where there are none, and say how many there are."""
+    from data_contracts.conflicts import conflict_worklist, write_worklist
+
+    worklist = conflict_worklist(catalog)
+    write_worklist(worklist, path)
+    if len(worklist):
+        console().print(
+            f"\n{len(worklist):,} images in {worklist['conflict'].nunique():,} groups carry contradicting labels and "
+            f"are not used. To decide, fill in the last four columns of {path.name}, put it below the data folder and "
+            "name it in the recipe as identity.overlay."
+        )
+    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.reports import formatting
 from models.reports.leaderboard import leaderboard_rows
 from pipelines.commands.output import console, print_json, print_table
 from pipelines.environment import prepare_environment
@@ -24,17 +25,34 @@ def train(recipe_name: str, data: Path | None, overrides: Sequence[str], as_json
             {
                 "run": result.run,
                 "selection": result.selection.model_dump(mode="json"),
-                "evaluations": [evaluation.model_dump(mode="json") for evaluation in result.evaluations],
+                "evaluations": [read.model_dump(mode="json") for read in result.evaluations],
+                "baselines": [read.model_dump(mode="json") for read in result.baselines],
                 "registered": version.model_dump(mode="json"),
                 "report": str(result.report),
                 "trained": result.trained,
             }
         )
         return
-    rows = leaderboard_rows(result.evaluations, result.selection.winner)
+    read = [*result.evaluations, *result.baselines]
+    rows = leaderboard_rows([one.test for one in read], result.selection.winner)
+    metric = recipe.evaluation.primary_metric
+    external = any(one.external for one in read)
     print_table(
-        ("", "architecture", f"#{recipe.evaluation.primary_metric} on test", "#balanced accuracy", "#n"),
-        [("→" if row.winner else "", row.architecture, row.primary, row.balanced_accuracy, row.n) for row in rows],
+        (
+            "",
+            "",
+            f"#{metric} on test",
+            "#balanced accuracy",
+            "#n",
+            *([f"#{metric} on external"] if external else []),
+        ),
+        [
+            (
+                *("→" if row.winner else "", row.architecture, row.primary, row.balanced_accuracy, row.n),
+                *([formatting.estimate(one.external.primary)] if one.external else []),
+            )
+            for row, one in zip(rows, read, strict=True)
+        ],
     )
     console().print(f"\n{result.selection.why}")
     if not result.trained:

@@ -59,6 +59,10 @@ class ScriptedServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.ending.set()
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """From now on connections are refused."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -100,6 +104,10 @@ def _handler_of(script: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self._send(body, reply)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
 
         def _send(self, body: bytes, reply: Reply) -> None:
             stop = min(len(body), *(at for at in (reply.cut_at, reply.stall_at, len(body)) if at is not None))

@@ -10,8 +10,8 @@ import pytest
 
 from data_contracts.errors import ExternalServiceError
 from data_contracts.fetch.http import download
-from data_contracts.fetch.retry import retry_after_seconds
-from tests.faults.conftest import BODY, ORIGIN, Waits, budget
+from data_contracts.fetch.retry import RetryBudget, retry_after_seconds
+from tests.faults.conftest import BODY, ORIGIN, TAGGED, Waits, budget
 from tests.faults.scripted_server import Reply, ScriptedServer
 
 
@@ -67,3 +67,24 @@ def test_tries_and_waits_are_bounded(server: ScriptedServer, target: Path) -> No
     with pytest.raises(ExternalServiceError):
         download(url, target, origin=ORIGIN, budget=budget(waits, attempts=100, waiting_seconds=10))
     assert sum(waits.seconds) <= 10
+
+
+def test_a_machine_without_a_network_is_told_so_in_seconds(target: Path) -> None:
+    """F56: a name that does not resolve, and an address where nobody listens: two tries, not eight."""
+    for url in ("http://no-such-host.invalid/a.zip", "http://127.0.0.1:9/a.zip"):
+        waits = Waits()
+        with pytest.raises(ExternalServiceError, match="after 2 tries") as given_up:
+            download(url, target, origin=ORIGIN, budget=budget(waits))
+        assert given_up.value.exit_code == 6
+        assert sum(waits.seconds) <= 1
+
+
+def test_a_network_that_goes_away_on_the_way_is_waited_for(server: ScriptedServer, target: Path) -> None:
+    """F03: once a server has answered, refused connections cost as many tries as any other fault."""
+    url = server.play("/a", Reply(BODY, headers=TAGGED, ranges=True, cut_at=100))
+
+    def sleep(seconds: float) -> None:
+        server.stop_listening()
+
+    with pytest.raises(ExternalServiceError, match="after 5 tries"):
+        download(url, target, origin=ORIGIN, budget=RetryBudget(sleep=sleep, attempts=5))

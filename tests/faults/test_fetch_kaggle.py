@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from data_contracts.errors import EnvironmentProblem, ExternalServiceError
-from data_contracts.fetch import FETCHABLE, fetch_source, kaggle
+from data_contracts.errors import DataGateError, EnvironmentProblem, ExternalServiceError
+from data_contracts.fetch import FETCHABLE, Places, fetch_source, kaggle
 from data_contracts.fetch.retry import RetryBudget
 from data_contracts.sources import SOURCES
+from tests.faults.conftest import Waits, budget
+from tests.faults.scripted_server import Reply, ScriptedServer
 
 HASTE = RetryBudget(attempts=2, sleep=lambda seconds: None)
 pytestmark = pytest.mark.usefixtures("without_an_account")
@@ -71,57 +76,103 @@ def account(without_an_account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("account")
 def test_kaggle_without_its_package_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: ScriptedServer
 ) -> None:
     """F01: exit 5; the package is needed for Kaggle only."""
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(EnvironmentProblem, match="install kagglehub"):
-        fetch_source("radiography", tmp_path, budget=HASTE)
+        fetch_source("radiography", tmp_path, budget=HASTE, places=Places(kaggle=server.address + "/"))
 
 
-def kagglehub_that(does: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a package kagglehub with the one function that is called, in the signature of version 1."""
-    package = home / "site"
-    package.mkdir()
-    (package / "kagglehub.py").write_text(
-        "import os, pathlib, requests\n"
-        "def dataset_download(handle, path=None, *, force_download=False, output_dir=None):\n"
-        f"    {does}\n"
-    )
-    monkeypatch.syspath_prepend(str(package))
+API = "/v1/datasets.DatasetApiService"
+ANSWER = {"Content-Type": "application/json"}
+FOLDERS = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
 
 
-KAGGLE_DATASET = """
-    folder = pathlib.Path(os.environ["KAGGLEHUB_CACHE"], "datasets", handle, "versions", "5")
-    images = folder / "COVID-19_Radiography_Dataset"
-    for name in ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia"):
-        (images / name / "images").mkdir(parents=True)
-        (images / name / "images" / f"{name}-1.png").write_bytes(b"an image")
-    return str(folder)
-"""
+def archive(*names: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as opened:
+        for name in names:
+            opened.writestr(name, b"an image")
+    return packed.getvalue()
 
 
-@pytest.mark.usefixtures("account")
-def test_what_kaggle_gives_is_laid_where_the_adapter_finds_it(
-    without_an_account: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The version is noted, and nothing is left in the cache of the home folder."""
-    kagglehub_that(KAGGLE_DATASET.strip(), without_an_account, monkeypatch)
-    fetched = fetch_source("radiography", tmp_path, budget=HASTE)
+DATASET = archive(*(f"COVID-19_Radiography_Dataset/{name}/images/{name}-1.png" for name in FOLDERS))
+
+
+@pytest.fixture
+def kaggle_at(server: ScriptedServer, account: None, monkeypatch: pytest.MonkeyPatch) -> Places:
+    """The real kagglehub, whose requests go to the scripted server: version 5, in an archive at a signed address."""
+    from kagglesdk import kaggle_env
+
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.address)
+    server.play(f"{API}/GetDataset", Reply(json.dumps({"currentVersionNumber": 5}).encode(), headers=ANSWER))
+    server.play(f"{API}/DownloadDataset", Reply(status=302, headers={"Location": "/archive.zip?signature=SECRET"}))
+    server.play("/archive.zip?signature=SECRET", Reply(DATASET, headers={"ETag": '"5"'}, ranges=True))
+    server.play("/", Reply(b"welcome"))
+    return Places(kaggle=server.address + "/")
+
+
+def test_what_kaggle_gives_is_laid_where_the_adapter_finds_it(kaggle_at: Places, tmp_path: Path) -> None:
+    """Version and hash are noted, the signature of the address is not, and the archive is gone."""
+    fetched = fetch_source("radiography", tmp_path, budget=HASTE, places=kaggle_at)
     assert fetched.folder == tmp_path / "covid19-radiography-database"
     assert fetched.missing == ""
-    assert fetched.notes[0].startswith("Kaggle version 5 of tawsifurrahman/")
+    assert fetched.notes == [
+        "Kaggle version 5 of tawsifurrahman/covid19-radiography-database",
+        f"version-5.zip: sha256 {hashlib.sha256(DATASET).hexdigest()}",
+    ]
     assert SOURCES["radiography"].find(tmp_path) == fetched.folder / "COVID-19_Radiography_Dataset"
+    assert [path for path in tmp_path.rglob("*") if path.suffix == ".zip"] == []
+
+
+def test_f03_an_archive_from_kaggle_goes_on_where_it_broke_off(
+    kaggle_at: Places, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """F03: with Range, in a later run as well, though the signature of the address is another by then."""
+    tagged = {"ETag": '"5"'}
+    server.play("/archive.zip?signature=SECRET", Reply(DATASET, headers=tagged, ranges=True, cut_at=300))
+    with pytest.raises(ExternalServiceError, match="2 tries"):
+        fetch_source("radiography", tmp_path, budget=HASTE, places=kaggle_at)
+    server.play(f"{API}/DownloadDataset", Reply(status=302, headers={"Location": "/archive.zip?signature=OTHER"}))
+    server.play("/archive.zip?signature=OTHER", Reply(DATASET, headers=tagged, ranges=True))
+    fetch_source("radiography", tmp_path, budget=HASTE, places=kaggle_at)
+    assert server.asked[-1].headers["range"] == "bytes=600-"
+
+
+def test_f06_an_archive_from_kaggle_is_unpacked_under_our_rules(
+    kaggle_at: Places, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """F06: a member that leaves its folder refuses the whole archive."""
+    server.play("/archive.zip?signature=SECRET", Reply(archive("a.png", "../../outside.png")))
+    with pytest.raises(DataGateError, match="outside"):
+        fetch_source("radiography", tmp_path, budget=HASTE, places=kaggle_at)
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_by_kaggle_names_status_and_page_but_no_secret(
+    kaggle_at: Places, server: ScriptedServer, tmp_path: Path, status: int
+) -> None:
+    """F01: terms not accepted, a wrong key, a dataset withdrawn: no second try."""
+    server.play(f"{API}/GetDataset", Reply(b"{}", status=status, headers=ANSWER))
+    with pytest.raises(ExternalServiceError, match=f"status {status}") as refused:
+        fetch_source("radiography", tmp_path, budget=HASTE, places=kaggle_at)
+    assert "kaggle.com/datasets/tawsifurrahman" in str(refused.value)
+    assert "SECRET" not in str(refused.value)
+    assert len([asked for asked in server.asked if asked.path.endswith("GetDataset")]) == 1
+
+
+def test_f04_a_busy_kaggle_is_asked_again(kaggle_at: Places, server: ScriptedServer, tmp_path: Path) -> None:
+    version = Reply(json.dumps({"currentVersionNumber": 5}).encode(), headers=ANSWER)
+    server.play(f"{API}/GetDataset", Reply(status=503), version)
+    assert fetch_source("radiography", tmp_path, budget=HASTE, places=kaggle_at).missing == ""
 
 
 @pytest.mark.usefixtures("account")
-def test_a_refusal_by_kaggle_names_status_and_page_but_no_secret(
-    without_an_account: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """F01: terms not accepted; kagglehub raises requests' HTTPError with the answer."""
-    refusal = "a = requests.Response(); a.status_code = 403; raise requests.HTTPError('key SECRET', response=a)"
-    kagglehub_that(refusal, without_an_account, monkeypatch)
-    with pytest.raises(ExternalServiceError, match="status 403") as refused:
-        fetch_source("radiography", tmp_path, budget=HASTE)
-    assert "kaggle.com/datasets/tawsifurrahman" in str(refused.value)
-    assert "SECRET" not in str(refused.value)
+def test_without_a_network_kaggle_is_given_up_at_once(tmp_path: Path) -> None:
+    """F56: nobody listens at the address; kagglehub is not even asked."""
+    waits = Waits()
+    with pytest.raises(ExternalServiceError, match="no connection could be made"):
+        fetch_source("radiography", tmp_path, budget=budget(waits), places=Places(kaggle="http://127.0.0.1:9/"))
+    assert sum(waits.seconds) <= 2

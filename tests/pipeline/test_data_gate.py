@@ -41,6 +41,19 @@ def test_an_empty_class_stops_the_run_and_is_named(phantom: Path, recipe: Path, 
     assert "bacterial" in stopped.err
 
 
+def test_f19_a_class_of_one_source_without_a_waiver_stops_the_run_before_training(
+    phantom: Path, recipe: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    without = ("--set", "validation.single_source_waivers={}")
+    stopped = run_lungline(home, "train", str(recipe), "--data", str(phantom), *without)
+    assert stopped.code == 3
+    assert "Images of bacterial come from more than one source." in stopped.err
+    assert "train " not in stopped.err.replace("lungline train", "")
+    page = next((home / "runs").rglob("data.html")).read_text(encoding="utf-8")
+    assert "Images of pneumothorax come from more than one source." in page
+
+
 def test_the_data_part_alone_reports_what_it_found(phantom: Path, recipe: Path, tmp_path: Path) -> None:
     built = run_lungline(tmp_path / "home", "data", "build", str(recipe), "--data", str(phantom))
     assert built.code == 0, built.err

@@ -156,3 +156,77 @@ def test_contrast_turns_about_the_images_mean_after_brightness() -> None:
 
     bright = image.float() * brightness
     torch.testing.assert_close(result, (bright - 100 * brightness) * contrast + 100 * brightness)
+
+
+def test_a_repeated_image_changes_anew() -> None:
+    images, settings = pictures(2), AugmentationSettings()
+    images[1] = images[0]
+    rows = np.array([3, 3])
+
+    first, again = augment(images, rows, settings, seed=1, epoch=4, repeats=np.array([0, 1]))
+
+    assert not torch.equal(first, again)
+    assert torch.equal(first, augment(images[:1], rows[:1], settings, seed=1, epoch=4)[0])
+
+
+@pytest.mark.parametrize(("change", "spread"), [({"gaussian_noise": 0.03}, 7.65), ({"speckle_noise": 0.05}, 5.0)])
+def test_noise_has_the_asked_spread_and_is_another_in_each_image(change: dict[str, float], spread: float) -> None:
+    plain = torch.full((len(ROWS), 64, 64), 100, dtype=torch.uint8)
+
+    noise = augment(plain, ROWS, only(**change), seed=1, epoch=1) - 100
+
+    assert noise.std().item() == pytest.approx(spread, rel=0.02)  # 3 % of 255; 5 % of the level
+    assert abs(noise.mean().item()) < 0.1 * spread
+    between = np.corrcoef(noise.flatten(1).numpy()) - np.eye(len(ROWS))
+    assert np.abs(between).max() < 0.1
+    backwards = augment(plain, ROWS[::-1].copy(), only(**change), seed=1, epoch=1) - 100
+    assert torch.equal(backwards.flip(0), noise)
+
+
+def test_noise_and_the_contrast_after_it_stay_within_grey_levels() -> None:
+    extreme = torch.tensor([0, 255], dtype=torch.uint8)[torch.arange(16) % 2].reshape(1, 4, 4).repeat(5, 1, 1)
+
+    result = augment(
+        extreme, ROWS, only(gaussian_noise=0.5, speckle_noise=0.5, final_contrast=0.9), seed=1, epoch=1
+    )
+
+    assert (result.min().item(), result.max().item()) == (0, 255)
+
+
+def test_the_last_contrast_turns_about_the_mean() -> None:
+    image = torch.tensor([[[60, 100], [100, 140]]], dtype=torch.uint8)
+    settings = only(final_contrast=0.2)
+    factor = float(draw_parameters(np.array([8]), settings, seed=1, epoch=1).final_contrast[0])
+
+    result = augment(image, np.array([8]), settings, seed=1, epoch=1)
+
+    torch.testing.assert_close(result, (image.float() - 100) * factor + 100)
+    assert 0.8 <= factor <= 1.2
+
+
+def test_a_resized_crop_shows_a_window_of_the_image_at_full_size() -> None:
+    # Levels that say where they are: 4 per column.
+    image = (4 * torch.arange(64)).to(torch.uint8).expand(200, 64, 64)
+
+    result = augment(image, np.arange(200), only(resized_crop=0.81), seed=1, epoch=1)
+
+    assert result.shape == (200, 64, 64)
+    widths = (result[:, 0, -1] - result[:, 0, 0]) / 4 / 63
+    starts = result[:, 0, 0] / 4
+    assert 0.87 < widths.min() < 0.9  # sides of .9, narrowed by the aspect ratio
+    assert widths.max() <= 1.0001
+    assert starts.min() >= -0.5
+    assert starts.max() > 5
+
+
+def test_a_crop_cuts_a_window_out_without_enlarging_it() -> None:
+    image = (4 * torch.arange(64)).to(torch.uint8).expand(200, 64, 64)
+
+    result = augment(image, np.arange(200), only(crop=0.875), seed=1, epoch=1)
+
+    assert result.shape == (200, 56, 56)
+    torch.testing.assert_close(
+        result[:, :, 1:] - result[:, :, :-1], torch.full((200, 56, 55), 4.0), atol=0.01, rtol=0
+    )
+    assert result[:, 0, 0].min() < 4
+    assert result[:, 0, 0].max() > 4 * 7

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
 from data_contracts.errors import EnvironmentProblem, ModelGateError
+from data_contracts.ontology import NIH_FINDINGS
 from models import architectures
 from models.evaluation.results import Estimate, OperatingPoint
 from models.preprocessing import Preprocessing
@@ -82,6 +84,52 @@ def test_a_bundle_gives_back_the_same_outputs_spec_and_history(bundle: ModelBund
         assert torch.equal(model(inputs), make_model().eval()(inputs))
     assert not model.training
     assert (opened.spec, opened.history) == (make_spec(), make_history())
+
+
+def _network(outputs: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return architectures.build("simple_cnn", num_classes=outputs, in_chans=1, img_size=SIZE, options={})
+
+
+@pytest.mark.parametrize(
+    ("output", "task", "classes", "logits"),
+    [
+        ("binary", "covid-binary", ["not_covid19", "covid19"], 1),
+        ("softmax", "covid-binary", ["not_covid19", "covid19"], 2),
+        ("sigmoid", "nih-14", list(NIH_FINDINGS), 14),
+    ],
+)
+def test_the_network_is_built_with_as_many_logits_as_its_output_needs(
+    output: str, task: str, classes: list[str], logits: int, tmp_path: Path
+) -> None:
+    spec = make_spec(output=output, task=task, class_names=classes, operating_points={})
+    ModelBundle.write(tmp_path / "bundle", _network(logits), spec, make_history())
+    opened = ModelBundle.open(tmp_path / "bundle")
+    assert opened.spec.output == output
+    with torch.inference_mode():
+        assert opened.load_model()(torch.zeros(2, 1, SIZE, SIZE)).shape == (2, logits)
+
+
+def test_weights_that_do_not_fit_the_output_are_refused(tmp_path: Path) -> None:
+    spec = make_spec(output="binary", task="two", class_names=["a", "b"], operating_points={})
+    bundle = ModelBundle.write(tmp_path / "bundle", _network(2), spec, make_history())
+    with pytest.raises(ModelGateError, match="with 1 binary outputs for 2 classes"):
+        bundle.load_model()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"output": "binary"}, "one logit tells two classes apart"),
+        ({"output": "softmax", "task": "nih-14"}, "softmax outputs do not answer"),
+        ({"output": "sigmoid", "task": "covid-pneumonia-normal"}, "sigmoid outputs do not answer"),
+        ({"output": "logistic"}, "output"),
+    ],
+)
+def test_an_output_that_cannot_answer_the_task_is_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        make_spec(**changes)
 
 
 def test_equal_models_give_equal_bytes_and_hash(bundle: ModelBundle, tmp_path: Path) -> None:

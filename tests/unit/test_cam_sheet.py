@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.explanation.picture import GAP, TILE, draw_cam
 from models.explanation.results import CamSheet
 from models.explanation.settings import ExplanationSettings
-from models.explanation.sheet import build_cam_sheet, choose_examples
+from models.explanation.sheet import build_cam_sheet, choose_examples, choose_findings
 from models.preprocessing import Preprocessing
 
 
@@ -75,6 +75,31 @@ def test_one_patient_does_not_fill_the_sheet() -> None:
     frame = _frame(["a"] * 4, [0.9, 0.8, 0.7, 0.6])
     frame["group_id"] = ["g0", "g0", "g0", "g1"]
     assert list(choose_examples(frame, ["a", "b"], 2)["image_id"]) == ["i0", "i3"]
+
+
+def _findings() -> pd.DataFrame:
+    frame = _frame(["a|b", "none", "a", "b"], [0.9, 0.8, 0.3, 0.6])
+    frame["p_b"] = [0.7, 0.2, 0.9, 0.1]
+    frame.insert(6, "unknown_classes", ["", "", "b", "a"])
+    return frame
+
+
+def test_a_finding_is_shown_by_images_called_for_it_and_known_to_be_right_or_wrong() -> None:
+    chosen = choose_findings(_findings(), ["a", "b"], {"a": 0.25, "b": 0.5}, 4)
+    shown = list(
+        zip(chosen["predicted"], chosen["image_id"], chosen["outcome"], chosen["confidence"], strict=True)
+    )
+    assert shown == [
+        ("a", "i0", "correct", 0.9),
+        ("a", "i2", "correct", 0.3),
+        ("a", "i1", "wrong", 0.8),
+        ("b", "i0", "correct", 0.7),
+    ]
+
+
+def test_a_finding_without_a_threshold_is_never_called() -> None:
+    assert set(choose_findings(_findings(), ["a", "b"], {"b": 0.0}, 4)["predicted"]) == {"b"}
+    assert choose_findings(_findings(), ["a", "b"], {}, 4).empty
 
 
 def _tiles(png: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -143,7 +168,7 @@ def _net(head_weight: float | None = None) -> _Net:
         return _Net(head_weight)
 
 
-def _sheet(model: nn.Module, frame: pd.DataFrame) -> CamSheet:
+def _sheet(model: nn.Module, frame: pd.DataFrame, thresholds: dict[str, float] | None = None) -> CamSheet:
     return build_cam_sheet(
         model,
         architecture="tiny",
@@ -153,6 +178,7 @@ def _sheet(model: nn.Module, frame: pd.DataFrame) -> CamSheet:
         class_names=["a", "b"],
         preprocessing=Preprocessing(size=32, mode="half"),
         settings=ExplanationSettings(examples_per_class=2),
+        thresholds=thresholds,
     )
 
 
@@ -170,6 +196,16 @@ def test_the_sheet_holds_each_chosen_image_and_is_the_same_twice() -> None:
     assert [item.probability for item in sheet.items] == [0.9, 0.8, 0.6, 0.7]
     _tiles(base64.b64decode(sheet.items[0].picture_png_base64))
     assert _sheet(_net(), frame) == sheet
+
+
+def test_the_sheet_of_findings_explains_the_finding_and_keeps_all_that_is_true() -> None:
+    sheet = _sheet(_net(), _findings(), {"a": 0.5, "b": 0.5})
+    assert [(item.image_id, item.truth, item.predicted, item.outcome) for item in sheet.items] == [
+        ("i0", "a|b", "a", "correct"),
+        ("i1", "none", "a", "wrong"),
+        ("i0", "a|b", "b", "correct"),
+    ]
+    assert sheet.items[0].picture_png_base64 != sheet.items[2].picture_png_base64
 
 
 def test_the_sheet_flags_maps_without_a_positive_region() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from data_contracts.errors import DataGateError, ModelGateError
 from data_contracts.ontology import Task, TaskClass
@@ -265,6 +268,113 @@ def test_one_source_for_all_is_said_once() -> None:
     notes = _evaluate(_noisy(90)).notes
     assert sum("source" in note for note in notes) == 1
     assert any(note.startswith("All images come from one source (nih)") for note in notes)
+
+
+def _findings(truth: NDArray[np.int8], probabilities: NDArray[np.float64], **columns: object) -> Predictions:
+    names = np.array([f"c{k}" for k in range(truth.shape[1])])
+    rows = _predictions(np.zeros(len(truth), dtype=np.int64), np.full((len(truth), 1), 1.0)).frame
+    rows["label"] = ["|".join(names[row == 1]) or "none" for row in truth]
+    rows["unknown_classes"] = ["|".join(names[row == -1]) for row in truth]
+    return Predictions.of(rows.assign(**columns), probabilities, list(names), multi_label=True)
+
+
+def _evaluate_findings(predictions: Predictions, **changes: object) -> Evaluation:
+    task = replace(_task(len(predictions.class_names)), multi_label=True)
+    return _evaluate(predictions, task=task, **changes)
+
+
+def _noisy_findings(n: int = 200) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    generator = np.random.default_rng(1)
+    truth = generator.choice(np.array([-1, 0, 1], dtype=np.int8), p=[0.2, 0.5, 0.3], size=(n, 3))
+    return truth, (generator.random((n, 3)) + 0.3 * (truth == 1)) / 1.3
+
+
+def test_an_image_counts_for_a_class_only_where_that_is_known() -> None:
+    truth, probabilities = _noisy_findings()
+    evaluation = _evaluate_findings(_findings(truth, probabilities))
+    for k, one in enumerate(evaluation.classes):
+        known = truth[:, k] >= 0
+        positive, called = truth[known, k] == 1, probabilities[known, k] >= 0.5
+        assert (one.n_positive, one.n_negative) == (positive.sum(), (~positive).sum())
+        assert one.n_positive + one.n_negative + one.n_unknown == 200
+        assert one.roc_auc.n == known.sum()
+        assert one.roc_auc.value == pytest.approx(roc_auc_score(positive, probabilities[known, k]), abs=1e-12)
+        assert one.roc_auc.low < one.roc_auc.value < one.roc_auc.high
+        assert one.sensitivity.value == pytest.approx(called[positive].mean())
+        assert one.ppv.value == pytest.approx(positive[called].mean())
+        assert any(note.startswith(f"{one.title}: of {one.n_unknown} of 200 images") for note in evaluation.notes)
+    expected = np.mean([one.roc_auc.value for one in evaluation.classes])
+    assert evaluation.macro_auc.value == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_images_of_unknown_truth_scored_changes_nothing() -> None:
+    truth, probabilities = _noisy_findings()
+    other = np.where(truth == -1, 0.5, probabilities)
+    assert _evaluate_findings(_findings(truth, other)) == _evaluate_findings(_findings(truth, probabilities))
+
+
+def test_exclusive_classes_measured_one_by_one_are_the_same_either_way() -> None:
+    labels = np.arange(120) % 3
+    generator = np.random.default_rng(2)
+    scores = generator.random((120, 3)) + 0.5 * np.eye(3)[labels]
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    exclusive = _evaluate(_predictions(labels, probabilities))
+    several = _evaluate_findings(_findings(np.eye(3, dtype=np.int8)[labels], probabilities))
+    assert several.classes == exclusive.classes
+    assert several.macro_auc == exclusive.macro_auc
+
+
+def test_several_classes_at_once_have_no_confusion_matrix_and_say_why() -> None:
+    evaluation = _evaluate_findings(_findings(*_noisy_findings()))
+    assert evaluation.multi_label
+    assert evaluation.confusion == []
+    assert evaluation.accuracy.undefined == "several classes may be true at once"
+    assert evaluation.balanced_accuracy.undefined == "several classes may be true at once"
+    assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+
+
+def test_a_finding_nobody_has_is_named_and_left_out_of_the_mean() -> None:
+    truth, probabilities = _noisy_findings()
+    truth[:, 1] = np.where(truth[:, 1] == 1, -1, truth[:, 1])
+    evaluation = _evaluate_findings(_findings(truth, probabilities))
+    assert evaluation.classes[1].roc_auc.undefined == "no image of class c1"
+    assert evaluation.classes[1].sensitivity.undefined == "no image of this class"
+    aucs = [evaluation.classes[k].roc_auc.value for k in (0, 2)]
+    assert evaluation.macro_auc.value == pytest.approx(np.mean(aucs), abs=1e-12)
+    assert evaluation.macro_auc.low is not None
+    assert "The macro AUC is the mean over 2 of 3 classes, without Class 1." in evaluation.notes
+    assert "Class 1: split test holds no image of it, so it was not evaluated." in evaluation.notes
+
+
+def test_without_any_measurable_finding_the_mean_is_undefined() -> None:
+    truth, probabilities = _noisy_findings()
+    evaluation = _evaluate_findings(_findings(np.minimum(truth, 0), probabilities))
+    assert evaluation.macro_auc.undefined == "no class has an AUC"
+    assert evaluation.primary.value is None
+
+
+def test_a_finding_known_only_as_present_has_no_specificity() -> None:
+    truth, probabilities = _noisy_findings()
+    truth[:, 2] = np.where(truth[:, 2] == 0, -1, truth[:, 2])
+    one = _evaluate_findings(_findings(truth, probabilities)).classes[2]
+    assert one.roc_auc.undefined == "no image without class c2"
+    assert one.specificity.undefined == "no image without this class"
+    assert one.sensitivity.value is not None
+
+
+def test_findings_of_a_source_without_known_negatives_cannot_be_told_apart_from_it() -> None:
+    truth, probabilities = _noisy_findings()
+    source = np.where(np.arange(200) < 50, "mendeley", "nih")
+    truth[:50, 0], truth[50:, 0] = np.where(truth[:50, 0] == 0, -1, truth[:50, 0]), 0
+    notes = _evaluate_findings(_findings(truth, probabilities, source=source)).notes
+    assert any(note.startswith("Class 0: all its images come from mendeley, which holds none") for note in notes)
+
+
+def test_predictions_of_the_other_kind_are_refused() -> None:
+    with pytest.raises(ModelGateError, match="exactly one class"):
+        _evaluate(_findings(*_noisy_findings()))
+    with pytest.raises(ModelGateError, match="several classes"):
+        _evaluate_findings(_noisy(30))
 
 
 def test_predictions_of_another_task_are_refused() -> None:

@@ -15,12 +15,22 @@ from pydantic import ValidationError
 
 from data_contracts.catalog import DUPLICATE, KEPT, QUARANTINED, Catalog
 from data_contracts.errors import DataGateError, UsageProblem
+from data_contracts.expectations.custom import is_multi_label
 from data_contracts.expectations.report import ValidationCheck, ValidationReport, require_passed
-from data_contracts.expectations.runner import run_suite, validate_catalog
+from data_contracts.expectations.runner import Terms, run_suite, validate_catalog, validate_window
+from data_contracts.expectations.settings import ValidationSettings
 from data_contracts.expectations.suite import SUITE_FOLDER, load_suite
+from data_contracts.expectations.window import DESCRIPTORS, WINDOW_COLUMNS
 from data_contracts.splits import SplitSettings, assign_splits, leakage
 
 CLASSES = ["normal", "pneumothorax"]
+
+
+# Descriptors of an ordinary radiograph.
+MEASURED = {
+    **{"mean": 120.0, "std": 50.0, "p01": 2.0, "p50": 125.0, "p99": 240.0},
+    **{"saturated": 0.01, "sharpness": 90.0, "border_energy": 30.0},
+}
 
 
 def clean_rows() -> pd.DataFrame:
@@ -36,9 +46,10 @@ def clean_rows() -> pd.DataFrame:
             "image_id": [f"{i:064x}" for i in number],
             "label": np.where(number % 16 < 8, "normal", "pneumothorax"),
             "nodes": np.where(number % 16 < 8, "no_finding", "pneumothorax"),
+            "row": number,
             "width": 1024,
             "height": 1024,
-            "std": 50.0,
+            **MEASURED,
             "age": 50.0,
             "sex": "F",
             "view": "PA",
@@ -55,9 +66,14 @@ def split_rows() -> pd.DataFrame:
     return assign_splits(Catalog.of(clean_rows()), SplitSettings()).frame.sort_values("file", ignore_index=True)
 
 
-def validate(frame: pd.DataFrame, suite: str = "catalog", quarantine_limit: float = 0.05) -> ValidationReport:
+SETTINGS = ValidationSettings(quarantine_limit=0.05)
+
+
+def validate(
+    frame: pd.DataFrame, suite: str = "catalog", settings: ValidationSettings = SETTINGS
+) -> ValidationReport:
     # Not Catalog.of, which would refuse or mend a broken table on the way.
-    return validate_catalog(Catalog(frame), suite=suite, classes=CLASSES, quarantine_limit=quarantine_limit)
+    return validate_catalog(Catalog(frame), suite=suite, classes=CLASSES, settings=settings)
 
 
 def failed(report: ValidationReport) -> dict[str, list[str]]:
@@ -87,16 +103,27 @@ BROKEN_ROWS: list[tuple[str, str, dict[str, object]]] = [
     ("image_id", "critical", {"image_id": None}),
     ("group_id", "critical", {"group_id": ""}),
     ("width", "critical", {"width": 31}),
+    ("width", "critical", {"width": 12_001}),
     ("height", "critical", {"height": 31}),
-    ("contrast_measured", "critical", {"std": float("nan")}),
-    ("contrast", "critical", {"std": 0.0}),
-    ("nodes", "critical", {"nodes": "pneumothorax|zebra"}),
-    ("nodes", "critical", {"nodes": "no_finding|pneumothorax"}),
+    ("image_readable", "critical", {"std": float("nan")}),
+    ("image_readable", "critical", {"row": -1}),
+    ("not_blank", "critical", {"std": 0.9}),
+    ("not_blank", "critical", {"p01": 240.0}),
+    ("not_burnt_out", "warning", {"saturated": 0.91}),
+    ("descriptors_in_range", "critical", {"mean": 255.5}),
+    ("descriptors_in_range", "critical", {"border_energy": 128.0}),
+    ("nodes_known", "critical", {"nodes": "pneumothorax|zebra"}),
+    ("nodes_known", "critical", {"nodes": "pneumothorax|effusion"}),  # not as the catalog sorts them
+    ("no_finding_alone", "critical", {"nodes": "no_finding|pneumothorax"}),
+    ("no_finding_alone", "critical", {"nodes": "effusion|no_finding"}),
+    ("label_understood", "warning", {"nodes": ""}),
     ("label_in_task", "critical", {"label": "covid19"}),
+    ("nothing_unknown", "critical", {"unknown_classes": "normal"}),
     ("conflict_has_no_label", "critical", {"label_conflict": True}),
     ("exclusion_has_reason", "warning", {"label": ""}),
     ("age", "warning", {"age": 999.0}),
     ("age", "warning", {"age": -1.0}),
+    ("age_fits_source", "warning", {"source": "chest-xray-pneumonia", "age": 18.0}),
     ("sex", "warning", {"sex": "female"}),
     ("view", "warning", {"view": "LATERAL"}),
 ]
@@ -149,27 +176,36 @@ def test_quarantined_files_stop_the_run_only_above_the_limit_and_are_named_anywa
     frame["file"] = [f"{i:02d}.png" for i in range(100)]
     frame["image_id"] = [f"{i:064x}" for i in range(100)]
     frame.loc[:41, ["status", "reason", "label"]] = [QUARANTINED, "truncated", ""]
-    report = validate(frame, quarantine_limit=limit)
+    report = validate(frame, settings=ValidationSettings(quarantine_limit=limit))
     assert report.passed == passes
     [check] = [check for check in report.checks if check.name == "quarantine_within_limit"]
     assert check.unexpected_count == 42
     assert check.unexpected[0] == "nih/00.png"
 
 
-def test_an_empty_class_stops_the_run_and_a_class_of_one_source_is_a_warning() -> None:
-    """Fault F19."""
+def one_class_of_one_source() -> pd.DataFrame:
     frame = clean_rows()
     frame.loc[frame["label"] == "pneumothorax", "source"] = "mendeley"
-    report = validate_catalog(
-        Catalog(frame), suite="catalog", classes=[*CLASSES, "covid19"], quarantine_limit=0.05
-    )
-    [empty] = report.failed("critical")
-    assert empty.name == "class_has_images[covid19]"
-    assert empty.title == "At least three kept images show the class covid19."
+    return frame
+
+
+def test_an_empty_class_stops_the_run() -> None:
+    report = validate_catalog(Catalog(clean_rows()), suite="catalog", classes=[*CLASSES, "covid19"])
+    empty = next(check for check in report.failed("critical") if check.name == "class_has_images[covid19]")
+    assert empty.title == "At least three images to learn from show the class covid19."
     assert empty.detail.startswith("Found: 0.")
-    assert [check.name for check in report.failed("warning")] == [
-        "class_in_several_sources[pneumothorax]",
-        "class_in_several_sources[covid19]",
+
+
+def test_a_source_that_is_only_measured_on_does_not_count_towards_a_class() -> None:
+    """nih holds half of each class; as an external source it leaves radiography alone with both."""
+    terms = {"classes": CLASSES, "settings": SETTINGS, "external_sources": ["nih"]}
+    assert failed(validate_catalog(Catalog(clean_rows()), suite="catalog", **terms)) == {}
+    few = clean_rows()
+    few.loc[(few["label"] == "normal") & (few["source"] == "radiography"), "source"] = "nih"
+    report = validate_catalog(Catalog(few), suite="catalog", **terms)
+    assert [check.name for check in report.failed("critical")] == [
+        "class_has_images[normal]",
+        "class_in_several_sources[normal]",
     ]
 
 
@@ -183,8 +219,8 @@ def test_an_empty_catalog_stops_the_run() -> None:
 
 def test_a_table_with_other_columns_stops_the_run_and_a_check_without_its_column_fails() -> None:
     report = validate(clean_rows().drop(columns="age").assign(hospital="A"))
-    assert list(failed(report)) == ["columns", "age"]
-    [age] = report.failed("warning")
+    assert list(failed(report)) == ["columns", "age", "age_fits_source"]
+    age = report.failed("warning")[0]
     assert age.detail.startswith("The check could not be made: ")
 
 
@@ -194,7 +230,7 @@ def test_at_most_twenty_rows_are_named_and_all_are_counted() -> None:
     [age] = report.failed("warning")
     assert age.unexpected_count == 82
     assert len(age.unexpected) == 20
-    assert age.detail.startswith("82 of 82 rows contradict this. Found: 999.0.")
+    assert age.detail.startswith("82 of 82 rows contradict this. Found: 999.")
     assert report == validate(frame)
     assert report == ValidationReport.model_validate_json(report.model_dump_json())
     require_passed(report, None)  # a warning does not stop the run
@@ -270,12 +306,140 @@ def test_a_report_cannot_claim_to_have_passed_with_a_critical_failure() -> None:
         ValidationReport(suite="catalog", passed=True, checks=[check])
 
 
-@pytest.mark.parametrize("path", sorted(SUITE_FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_suite_file_can_be_run(path: Path) -> None:
+CATALOG_SUITES = sorted(path for path in SUITE_FOLDER.glob("*.yaml") if path.stem != "scoring_window")
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("path", CATALOG_SUITES, ids=lambda path: path.stem)
+def test_every_suite_file_can_be_run_whatever_the_recipe_asks(path: Path, multi_label: bool) -> None:
     suite = load_suite(path)
-    report = run_suite(suite, Catalog(split_rows()), classes=CLASSES, quarantine_limit=0.05)
-    assert len(report.checks) >= len(suite.checks)
-    assert not [check for check in report.checks if "could not be made" in check.detail]
+    terms = Terms(CLASSES, SETTINGS, multi_label=multi_label, external_sources=("mendeley",), official_split=True)
+    report = run_suite(suite, split_rows(), terms)
+    assert len(report.checks) == len(suite.planned(CLASSES, terms.facts))
+    assert report.passed
+
+
+def test_images_of_external_sources_and_of_published_test_lists_are_not_learned_from() -> None:
+    frame = split_rows()
+    frame.loc[frame["split"] == "test", "official_split"] = "test"
+    learned, tested = frame.index[frame["split"] == "train"], frame.index[frame["split"] == "test"]
+    frame.loc[learned[0], "official_split"] = "test"
+    frame.loc[learned[1], "source"] = "mendeley"
+    frame.loc[tested[0], ["split", "group_id", "patient"]] = ["external", "alone", ""]
+    report = validate_catalog(
+        Catalog(frame), suite="split", classes=CLASSES, external_sources=["mendeley"], official_split=True
+    )
+    names = frame["source"] + "/" + frame["file"]
+    assert failed(report) == {
+        "external_sources_are_external": [names[learned[1]]],
+        "external_rows_are_external": [names[tested[0]]],
+        "official_test_not_learned": [names[learned[0]]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "unknown", "holds"),
+    [
+        ("a", "", True),
+        ("a|c", "b", True),
+        ("none", "a|b", True),
+        ("none", "a|b|c", False),  # nothing is known of it
+        ("c|a", "", False),  # not in the order of the task
+        ("a|a", "", False),
+        ("a", "a", False),  # both there and unknown
+        ("zebra", "", False),
+    ],
+)
+def test_a_multi_label_cell_says_one_thing_of_each_class(label: str, unknown: str, holds: bool) -> None:
+    assert is_multi_label(label, unknown, ["a", "b", "c"]) == holds
+
+
+def test_an_image_of_several_classes_counts_for_each_of_them() -> None:
+    frame = split_rows()
+    frame.loc[frame["split"] != "", "label"] = "normal|pneumothorax"
+    for suite, expected in (("catalog", {}), ("split", {})):
+        report = validate_catalog(
+            Catalog(frame), suite=suite, classes=CLASSES, settings=SETTINGS, multi_label=True
+        )
+        assert failed(report) == expected
+    assert failed(validate(frame, "split")).keys() == {f"classes_in_{split}" for split in ("train", "val", "test")}
+
+
+def window_rows() -> pd.DataFrame:
+    """Ten scored images of a task with two classes."""
+    frame = pd.DataFrame({"image_id": [f"{i:064x}" for i in range(10)]}).assign(
+        source="ward-3",
+        view="PA",
+        age=50.0,
+        width=1024,
+        height=1024,
+        **MEASURED,
+        p_normal=0.75,
+        p_pneumothorax=0.25,
+    )
+    assert set(frame.columns) == {*WINDOW_COLUMNS, "p_normal", "p_pneumothorax"}
+    return frame
+
+
+BROKEN_SCORES: list[tuple[str, str, dict[str, object]]] = [
+    ("image_id", "critical", {"image_id": "c0ffee"}),
+    ("source", "warning", {"source": ""}),
+    ("probability[normal]", "critical", {"p_normal": 1.25, "p_pneumothorax": -0.25}),
+    ("probability_known[pneumothorax]", "critical", {"p_pneumothorax": float("nan")}),
+    ("probabilities_sum", "critical", {"p_normal": 0.8}),
+    ("image_readable", "critical", {"sharpness": float("nan")}),
+    ("descriptors_in_range", "critical", {"saturated": 1.5}),
+    ("not_blank", "warning", {"std": 0.0}),
+    ("age", "warning", {"age": 999.0}),
+    ("view", "warning", {"view": "LATERAL"}),
+]
+
+
+def test_broken_rows_of_a_scoring_window_are_named_by_their_image() -> None:
+    frame = window_rows()
+    assert failed(validate_window(frame, classes=CLASSES)) == {}
+    for row, (_, _, cells) in enumerate(BROKEN_SCORES):
+        for column, value in cells.items():
+            frame.loc[row, column] = value
+    report = validate_window(frame, classes=CLASSES)
+    found = {check.name: check for check in report.checks}
+    for row, (name, severity, _) in enumerate(BROKEN_SCORES):
+        assert not found[name].passed, name
+        assert found[name].severity == severity
+        assert frame.loc[row, "image_id"] in found[name].unexpected
+
+
+def test_a_window_may_hold_more_columns_but_must_hold_all_of_its_own() -> None:
+    assert validate_window(window_rows().assign(model="v3"), classes=CLASSES).passed
+    report = validate_window(window_rows().drop(columns=["sharpness", "p_normal"]), classes=CLASSES)
+    assert not report.passed
+    [columns] = [check for check in report.failed("critical") if check.name == "columns"]
+    assert columns.detail.startswith("missing: p_normal, sharpness.")
+    assert not validate_window(window_rows().iloc[:0], classes=CLASSES).passed
+
+
+def test_probabilities_of_classes_that_do_not_exclude_each_other_need_not_sum_to_one() -> None:
+    frame = window_rows().assign(p_normal=0.9, p_pneumothorax=0.9)
+    assert validate_window(frame, classes=CLASSES, multi_label=True).passed
+    assert not validate_window(frame, classes=CLASSES).passed
+
+
+def test_descriptors_of_the_window_are_those_of_the_catalog() -> None:
+    assert set(DESCRIPTORS) == set(MEASURED)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"single_source_waivers": {"normal": "known  "}}, "at least 20 characters"),
+        ({"age_limits": {"nhi": [0, 18]}}, "unknown source nhi"),
+        ({"age_limits": {"nih": [18, 0]}}, "no range of ages"),
+        ({"quarantine_limits": 0.1}, "Extra inputs"),
+    ],
+)
+def test_a_wrong_validation_section_is_refused(section: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ValidationSettings.model_validate(section)
 
 
 WRONG_ENTRIES: list[tuple[dict[str, object], str]] = [
@@ -305,7 +469,7 @@ def test_a_wrong_entry_is_refused_with_file_and_key(
     path = tmp_path / "odd.yaml"
     path.write_text(yaml.safe_dump([entry | change]), encoding="utf-8")
     with pytest.raises(UsageProblem, match=message):
-        run_suite(load_suite(path), Catalog(clean_rows()), classes=CLASSES, quarantine_limit=0.05)
+        run_suite(load_suite(path), clean_rows(), Terms(CLASSES))
 
 
 @pytest.mark.parametrize(

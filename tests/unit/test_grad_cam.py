@@ -122,6 +122,18 @@ def test_a_map_without_a_positive_region_stays_zero() -> None:
     assert not grad_cam(model, "activation", _inputs(2), np.array([0, 1])).any()
 
 
+def test_one_logit_speaks_for_the_second_class_and_against_the_first() -> None:
+    model = _seeded(lambda: timm.create_model("resnet18", num_classes=1, in_chans=1))
+    inputs = _inputs(4, size=64)
+    weight = model.fc.weight.detach()
+    signs = torch.tensor([[1.0], [-1.0], [-1.0], [1.0]])
+    found = grad_cam(model, "layer4", inputs, np.array([1, 0, 0, 1]))
+    expected = _closed_form(model, "layer4", inputs, signs * weight, 64)
+    assert expected[0].max() > 0
+    assert expected[1].max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
 def test_nothing_is_left_behind_in_the_model() -> None:
     model = _seeded(_PooledNet).train()
     model.norm.eval()

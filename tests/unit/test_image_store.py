@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from data_contracts import image_store
+from data_contracts import decode_pass, known_files
 from data_contracts.catalog import DUPLICATE, KEPT, QUARANTINED, Catalog
-from data_contracts.errors import DataGateError, EnvironmentProblem
+from data_contracts.errors import DataGateError
 from data_contracts.image_store import ImageStore, ImageStoreSettings, build_image_store
 
 SETTINGS = ImageStoreSettings(size=32)
@@ -46,13 +48,13 @@ def stores(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every file that is really decoded."""
     calls: list[int] = []
-    read = image_store.read_image
+    read = decode_pass.read_image
 
     def count(*args: object, **options: object) -> object:
         calls.append(1)
         return read(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(image_store, "read_image", count)
+    monkeypatch.setattr(decode_pass, "read_image", count)
     return calls
 
 
@@ -118,28 +120,80 @@ def test_no_file_outside_the_data_folder_is_read(data: Path, stores: Path) -> No
     assert sorted(store.catalog.frame["reason"]) == ["", *["file lies outside the data folder"] * 2]
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_store(
+def test_a_file_that_was_not_touched_is_not_read_again(
     data: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F08: the disk fills up while rows are written."""
+    """Its size and times of change tell; changed labels make another store over the same pixels, linked."""
+    monkeypatch.setattr(known_files, "_CLOCK_STEP_NS", -1)
+    first = build_image_store(offer(data), data, SETTINGS, stores)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    relabelled = Catalog.of(offer(data).frame.assign(raw_label="mass"))
+    second = build_image_store(relabelled, data, SETTINGS, stores)
+    assert second.folder != first.folder
+    assert (second.folder / "images.npy").samefile(first.folder / "images.npy")
+    assert second.catalog.frame["raw_label"].unique().tolist() == ["mass"]
+    assert second.catalog.frame["image_id"].tolist() == first.catalog.frame["image_id"].tolist()
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(image_store.os, "fsync", full)
-    with pytest.raises(EnvironmentProblem, match="No space left"):
-        build_image_store(offer(data), data, SETTINGS, stores)
-    assert list(stores.iterdir()) == []
+def test_a_file_changed_within_the_same_tick_of_the_clock_is_noticed(data: Path, stores: Path) -> None:
+    """Same size, same mtime; the file was so young when it was read that its stamp proves nothing."""
+    build_image_store(offer(data), data, SETTINGS, stores)
+    before = (data / "0.png").stat()
+    (data / "0.png").write_bytes((data / "1.png").read_bytes()[: before.st_size].ljust(before.st_size, b"\0"))
+    os.utime(data / "0.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    store = build_image_store(offer(data), data, SETTINGS, stores)
+    fresh = build_image_store(offer(data), data, SETTINGS, stores.parent / "other")
+    assert store.content_hash == fresh.content_hash
 
 
-def test_too_small_a_disk_is_noticed_before_anything_is_decoded(
-    data: Path, stores: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+def test_the_stamps_of_one_data_folder_say_nothing_of_another(
+    data: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F08: pre-flight."""
-    monkeypatch.setattr("data_contracts.workspace.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    with pytest.raises(EnvironmentProblem, match="0 MiB are free"):
-        build_image_store(offer(data), data, SETTINGS, stores)
+    """A copy with other pixels may have the same names, sizes and times; and what is the same is not decoded twice."""
+    monkeypatch.setattr(known_files, "_CLOCK_STEP_NS", -1)
+    build_image_store(offer(data), data, SETTINGS, stores)
+    copy = data.parent / "copy"
+    shutil.copytree(data, copy)
+    draw(copy / "0.png", 77)
+    store = build_image_store(offer(copy), copy, SETTINGS, stores)
+    fresh = build_image_store(offer(copy), copy, SETTINGS, stores.parent / "other")
+    assert store.content_hash == fresh.content_hash
+
+
+def test_what_another_recipe_decoded_is_not_decoded_again(data: Path, stores: Path, decoded: list[int]) -> None:
+    """Duplicates too: their pixels are those of the file that they repeat."""
+    Image.open(data / "1.png").save(data / "again.png", compress_level=0)
+    build_image_store(offer(data), data, SETTINGS, stores)
+    build_image_store(Catalog.of(offer(data).frame.iloc[:1].assign(source="other")), data, SETTINGS, stores)
+    del decoded[:]
+    part = build_image_store(Catalog.of(offer(data).frame.iloc[2:]), data, SETTINGS, stores)
     assert decoded == []
+    fresh = build_image_store(Catalog.of(offer(data).frame.iloc[2:]), data, SETTINGS, stores.parent / "other")
+    assert (part.folder / "images.npy").read_bytes() == (fresh.folder / "images.npy").read_bytes()
+    assert part.content_hash == fresh.content_hash
+
+
+def test_a_row_that_another_file_takes_does_not_shift_the_others(data: Path, stores: Path) -> None:
+    """Removed, added and moved files: the rows of an earlier store are copied from where they were."""
+    build_image_store(offer(data), data, SETTINGS, stores)
+    (data / "0.png").unlink()
+    draw(data / "00.png", 42)
+    (data / "3.png").rename(data / "01.png")
+    store = build_image_store(offer(data), data, SETTINGS, stores)
+    fresh = build_image_store(offer(data), data, SETTINGS, stores.parent / "other")
+    assert (store.folder / "images.npy").read_bytes() == (fresh.folder / "images.npy").read_bytes()
+    assert store.content_hash == fresh.content_hash
+
+
+def test_links_that_lead_in_a_circle_and_pipes_are_refused(data: Path, stores: Path) -> None:
+    (data / "a.png").symlink_to(data / "b.png")
+    (data / "b.png").symlink_to(data / "a.png")
+    os.mkfifo(data / "pipe.png")
+    (data / "inside.png").symlink_to(data / "1.png")
+    reasons = build_image_store(offer(data), data, SETTINGS, stores).catalog.frame.set_index("file")["reason"]
+    assert reasons["a.png"].startswith("file cannot be read: Too many levels")
+    assert reasons["pipe.png"] == "not a regular file"
+    assert reasons["inside.png"] == "same pixels as 1.png"
 
 
 def test_a_store_that_is_not_what_it_says_is_refused(data: Path, stores: Path) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import resource
 import struct
 import subprocess
 import sys
-import tarfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -235,7 +232,10 @@ REFUSED = {
     "gif": (encoded(texture(), "GIF"), "format not allowed: GIF"),
     "tiff": (encoded(texture(), "TIFF"), "format not allowed: TIFF"),
     "bmp": (encoded(texture(), "BMP"), "format not allowed: BMP"),
-    "dicom": (b"\0" * 128 + b"DICM", "format not allowed: DICOM"),
+    "dicom without anything": (
+        b"\0" * 128 + b"DICM",
+        "DICOM transfer syntax not supported: none or unknown",
+    ),
     "animation": (encoded(texture(), "PNG", save_all=True, append_images=[texture(seed=1)]), "several frames"),
     "bomb": (png_claiming(30_000, 30_000), "too large: 30000x30000"),
     "impossible size": (png_claiming(2_000_000_000, 2_000_000_000), "too large: 2000000000x2000000000"),
@@ -308,60 +308,3 @@ def test_damaged_bytes_give_a_picture_or_a_reason(seed: bytes, edits: list[tuple
     except UnreadableImage:
         return
     assert shape == (64, 64)
-
-
-# What DATA/corrupt/EXPECT.csv promises for each file of corrupt/img, in this program's words: the start of the
-# reason, or the mode that a picture is accepted with.
-EXPECTED_REFUSALS = {
-    "truncated.jpg": "truncated",
-    "truncated.png": "truncated",
-    "zero_bytes.png": "empty file",
-    "text_renamed.png": "not an image",
-    "html_error_page.jpg": "not an image (looks like an HTML page: failed download?)",
-    "one_pixel.png": "below minimum size",
-    "all_black.png": "no contrast",
-    "onebit.png": "two grey levels only",
-    "bomb_30000x30000.png": "too large: 30000x30000",
-    "bomb_header_only.png": "too large",
-    "animated_gif_renamed.png": "format not allowed: GIF",
-    "bad_crc.png": "damaged",
-    "._IM-0001-0001.jpeg": "not an image",
-    ".DS_Store": "not an image",
-    "thumbs.db": "not an image",
-}
-EXPECTED_MODES = {
-    "gray16.png": "I;16",
-    "gray12in16.png": "I;16/12",
-    "rgba.png": "RGBA",
-    "palette.png": "P",
-    "cmyk.jpg": "CMYK",
-}
-TURNED = {"exif_rotated_phi.jpg"}
-
-
-@pytest.mark.real_data
-def test_hostile_real_files_behave_as_promised(real_data: Path, tmp_path: Path) -> None:
-    with tarfile.open(real_data / "corrupt" / "odd_names.tar") as archive:
-        archive.extractall(tmp_path, filter="data")
-    with (real_data / "corrupt" / "EXPECT.csv").open(encoding="utf-8", newline="") as table:
-        rows = [row for row in csv.DictReader(table) if row["file"].startswith("img/")]
-    assert len(rows) > 20
-    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for row in rows:
-        name = row["file"].removeprefix("img/").removeprefix("._macos/")
-        path = real_data / "corrupt" / row["file"]
-        path = path if path.exists() else next(found for found in tmp_path.rglob("*") if found.name == name)
-        if name in EXPECTED_REFUSALS:
-            with pytest.raises(UnreadableImage) as refusal:
-                read_image(path, size=224, limits=LIMITS)
-            assert refusal.value.reason.startswith(EXPECTED_REFUSALS[name]), name
-            continue
-        decoded = read_image(path, size=224, limits=LIMITS)
-        original = read_image(real_data / row["derived_from"], size=224, limits=LIMITS)
-        assert decoded.mode == EXPECTED_MODES.get(name, "L"), name
-        if name != "rgba.png":  # its alpha darkens it
-            assert abs(decoded.descriptors.mean - original.descriptors.mean) <= 1, name
-        if name not in EXPECTED_MODES and name not in TURNED:
-            assert decoded.image_id == original.image_id, name
-    peak_megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) / 1024
-    assert peak_megabytes < 150, "a bomb was decoded"

@@ -80,7 +80,8 @@ def _bootstrap(
     n_classes = probabilities.shape[1]
     groups = groups or [f"g{i}" for i in range(len(labels))]
     names = [f"class{k}" for k in range(n_classes)]
-    return group_bootstrap(labels, probabilities, groups, names, resamples=resamples, seed=seed)
+    truth = (labels[:, None] == np.arange(n_classes)).astype(np.int8)
+    return group_bootstrap(truth, probabilities, groups, names, resamples=resamples, seed=seed)
 
 
 def _noisy(n: int, n_classes: int = 4, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -88,10 +88,18 @@ def test_too_few_positives_say_how_many_would_be_needed() -> None:
 
 
 def test_a_class_without_validation_images_has_no_operating_point() -> None:
-    labels = np.array([0, 0, 2, 2])
+    truth = np.eye(3, dtype=np.int8)[[0, 0, 2, 2]]
     probabilities = np.full((4, 3), 1 / 3)
-    points = choose_operating_points(labels, probabilities, ["a", "b", "c"], DEFAULT)
+    points = choose_operating_points(truth, probabilities, ["a", "b", "c"], DEFAULT)
     assert list(points) == ["a", "c"]
+
+
+def test_images_of_unknown_truth_choose_no_threshold() -> None:
+    truth = np.array([[1, -1], [1, 0], [0, -1], [-1, 0]], dtype=np.int8)
+    probabilities = np.array([[0.8, 0.9], [0.6, 0.1], [0.7, 0.9], [0.1, 0.2]])
+    points = choose_operating_points(truth, probabilities, ["a", "b"], DEFAULT)
+    assert list(points) == ["a"]
+    assert points["a"] == choose_operating_point(np.array([True, True, False]), probabilities[:3, 0], DEFAULT)
 
 
 def test_without_negatives_the_specificity_is_undefined() -> None:

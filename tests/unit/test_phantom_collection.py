@@ -7,17 +7,21 @@ import hashlib
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import openpyxl
 import pytest
 from PIL import Image, UnidentifiedImageError
+from pydantic import ValidationError
 
 from data_contracts.errors import UsageProblem
+from data_contracts.ontology import NIH_FINDINGS, split_nodes
 from data_contracts.quality import perceptual_hash
 from data_contracts.sources import merge
 from data_contracts.sources.phantom import Disease, PhantomManifest, PhantomSettings, write_phantom_datasets
 from data_contracts.sources.phantom.plan import plan_collection
+from data_contracts.sources.phantom.settings import SourceName
 
 SMALL = PhantomSettings(images=48, size=80, seed=3, flawed=True)
 CLASSES = {"COVID": "covid19", "COVID-19": "covid19", "Normal": "normal", "Pneumonia-Bacterial": "bacterial"}
@@ -215,3 +219,37 @@ def test_a_killed_drawing_leaves_no_folder_and_the_next_one_finishes(
     write_phantom_datasets(folder, SMALL)
     assert digests(folder) == digests(collection[0])
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_all_six_datasets_are_drawn_in_the_layouts_their_adapters_read(tmp_path: Path) -> None:
+    names = get_args(SourceName)
+    settings = PhantomSettings(datasets=names, images=160, size=64, all_findings=True)
+    manifest = write_phantom_datasets(tmp_path / "data", settings)
+    catalog, _ = merge(list(names), tmp_path / "data")
+    assert set(catalog.frame["file"]) == {entry.file for entry in manifest.files}
+    assert catalog.counts()["quarantined"] == 0
+    named = {node for cell in catalog.frame.query("source == 'nih'")["nodes"] for node in split_nodes(cell)}
+    assert named == {*NIH_FINDINGS, "no_finding"}
+    children = catalog.frame.query("source == 'chest-xray-pneumonia'")
+    assert children["patient"].nunique() < len(children)
+    assert {entry.source for entry in manifest.files if entry.copy_of and "covid19-pneumonia" in entry.source}
+
+
+def test_a_dataset_drawn_alone_holds_all_the_images(tmp_path: Path) -> None:
+    settings = PhantomSettings(datasets=("chest-xray-pneumonia",), images=40, size=64)
+    assert {entry.source for entry in write_phantom_datasets(tmp_path / "data", settings).files} == {
+        "chest-xray-pneumonia"
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"datasets": ("nih", "nih")},
+        {"datasets": ("nih",), "flawed": True},
+        {"datasets": ("mendeley",), "all_findings": True},
+    ],
+)
+def test_settings_that_cannot_be_drawn_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"twice|name all three|not among"):
+        PhantomSettings(**wrong)

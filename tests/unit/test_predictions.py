@@ -80,6 +80,58 @@ def test_numbers_that_are_no_distribution_are_refused(row: tuple[float, float]) 
         _predictions(np.array([0, 1]), np.array([(0.5, 0.5), row]))
 
 
+def _findings() -> Predictions:
+    """Three images of a task in which several classes may be true at once."""
+    rows = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c"],
+            "group_id": ["g1", "g1", "g2"],
+            "patient": "nih:1",
+            "source": "nih",
+            "split": ["test", "test", "val"],
+            "label": ["mass|edema", "none", "edema"],
+            "unknown_classes": ["", "edema", "mass|hernia"],
+        }
+    )
+    probabilities = np.array([[0.9, 0.8, 0.7], [0.1, 0.2, 0.0], [1.0, 0.4, 0.3]])
+    return Predictions.of(rows, probabilities, ["mass", "edema", "hernia"], multi_label=True)
+
+
+def test_several_classes_may_be_true_of_an_image_or_unknown() -> None:
+    assert _findings().truth.tolist() == [[1, 1, 0], [0, -1, 0], [-1, 1, -1]]
+    assert _predictions(np.array([1, 0]), np.eye(2)).truth.tolist() == [[0, 1], [1, 0]]
+
+
+def test_findings_have_no_single_label() -> None:
+    with pytest.raises(DataGateError, match="several classes may be true"):
+        _ = _findings().labels
+
+
+def test_findings_come_back_as_findings(tmp_path: Path) -> None:
+    findings = _findings()
+    findings.save(tmp_path / "findings.parquet")
+    loaded = Predictions.load(tmp_path / "findings.parquet")
+    pd.testing.assert_frame_equal(loaded.frame, findings.frame)
+    assert loaded.multi_label
+    assert loaded.content_hash() == findings.content_hash()
+    assert loaded.of_split("val").truth.tolist() == [[-1, 1, -1]]
+
+
+def test_what_is_unknown_belongs_to_findings_only() -> None:
+    with pytest.raises(DataGateError, match="columns"):
+        Predictions(_findings().frame)
+    with pytest.raises(DataGateError, match="columns"):
+        Predictions(_noisy(3).frame, multi_label=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1.1, -0.1])
+def test_a_finding_without_a_probability_is_refused(value: float) -> None:
+    frame = _findings().frame
+    frame.loc[1, "p_edema"] = value
+    with pytest.raises(ModelGateError, match="1 of 3 predictions are no probabilities"):
+        Predictions(frame, multi_label=True)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Nets this small only lose by waiting for threads on a busy machine."""
@@ -144,6 +196,28 @@ def test_a_diverged_model_is_refused(net: _Net) -> None:
     nn.init.constant_(net.head.bias, float("nan"))
     with pytest.raises(ModelGateError, match="not finite"):
         predict_probabilities(net, IMAGES, np.arange(4), UNIT)
+
+
+@pytest.mark.parametrize("bias", [float("inf"), float("-inf")])
+def test_an_infinite_logit_is_no_certainty(net: _Net, bias: float) -> None:
+    nn.init.constant_(net.head.bias, bias)
+    with pytest.raises(ModelGateError, match="not finite"):
+        predict_probabilities(net, IMAGES, np.arange(4), UNIT, output="sigmoid")
+
+
+def test_every_kind_of_output_becomes_probabilities(net: _Net) -> None:
+    rows = np.array([3, 1])
+    with torch.inference_mode():
+        logits = net.eval()(torch.from_numpy(IMAGES[rows])[:, None].float() / 255).double().numpy()
+    each = predict_probabilities(net, IMAGES, rows, UNIT, output="sigmoid")
+    assert each == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    net.head = nn.Linear(4, 1)
+    with torch.inference_mode():
+        logit = net.eval()(torch.from_numpy(IMAGES[rows])[:, None].float() / 255).double().numpy()
+    two = predict_probabilities(net, IMAGES, rows, UNIT, output="binary")
+    assert two.shape == (2, 2)
+    assert two[:, 1:] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+    assert two.sum(axis=1) == pytest.approx(1, abs=1e-12)
 
 
 def test_reading_predictions_and_explanations_does_not_import_torch() -> None:

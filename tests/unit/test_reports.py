@@ -285,6 +285,67 @@ def test_an_undefined_number_shows_its_reason_and_never_a_zero(run_html: str) ->
     assert "0.00 " not in text
 
 
+def _with_external(content: RunReport) -> RunReport:
+    """The same report with an external set that holds no pneumothorax."""
+    sections = []
+    for one in content.architectures:
+        classes = [
+            c.model_copy(update={"n_positive": 0 if c.name == "pneumothorax" else 12, "roc_auc": number(0.6, 80)})
+            for c in one.evaluation.classes
+        ]
+        changes = {"split": "external", "n": 80, "n_groups": 70, "classes": classes, "primary": number(0.6, 80)}
+        sections.append(one.model_copy(update={"external": one.evaluation.model_copy(update=changes)}))
+    return content.model_copy(update={"architectures": sections})
+
+
+def test_external_images_stand_beside_internal_ones() -> None:
+    html = render_run_report(_with_external(run_report()))
+    page = Page(html)
+    assert page.unbalanced == []
+    assert "80 images in 70 groups from sources that no model here was trained or chosen on" in page.text
+    assert "On external images its macro ROC AUC was 0.60 (0.55–0.65, n = 80), a difference of −0.23" in page.text
+    assert "−0.23 (−0.30 to −0.16)" in page.text
+    assert (
+        "No external image shows Pneumothorax: this class cannot be validated externally with these data."
+        in page.text
+    )
+    for name in ("densenet121", "resnet50", "simple_cnn"):
+        assert f"{name}: each class on internal test against external images" in page.text
+
+
+def test_a_run_without_external_images_says_so(run_html: str) -> None:
+    text = Page(run_html).text
+    assert "No source was held out, so how it does on pictures from elsewhere was not measured." in text
+    assert "No source was held out: nothing on this page shows" in text
+
+
+def test_where_several_classes_may_be_true_there_is_no_confusion_matrix() -> None:
+    content = run_report()
+    why = undefined("several classes may be true at once")
+    changes = {"multi_label": True, "confusion": [], "accuracy": why, "balanced_accuracy": why}
+    sections = []
+    for one in content.architectures:
+        items = [
+            one.cam_sheet.items[0].model_copy(update={"truth": truth}) for truth in ("covid19|normal", "none")
+        ]
+        update = {
+            "evaluation": one.evaluation.model_copy(update=changes),
+            "cam_sheet": one.cam_sheet.model_copy(update={"items": items}),
+        }
+        sections.append(one.model_copy(update=update))
+    page = Page(render_run_report(content.model_copy(update={"architectures": sections})))
+    assert page.unbalanced == []
+    assert "There are none: several classes may be true at once." in page.text
+    assert "Balanced accuracy" not in page.text
+    assert "COVID-19, Normal → Normal" in page.text
+    assert "none of the classes → Normal" in page.text
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.123, "−0.12"), (0.051, "+0.05"), (-0.001, "0.00"), (0.0, "0.00")])
+def test_a_difference_carries_its_sign(value: float, text: str) -> None:
+    assert formatting.difference(Estimate(value=value, n=9, method="no interval: x")) == f"{text} (no interval)"
+
+
 def test_an_undefined_primary_metric_is_said_first() -> None:
     content = run_report()
     sections = [

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_contracts.catalog import DUPLICATE, QUARANTINED, Catalog
-from data_contracts.errors import DataGateError
-from data_contracts.splits import SPLITS, SplitSettings, assign_splits, leakage
+from data_contracts.errors import DataGateError, UsageProblem
+from data_contracts.leakage import leakage, leaking_pairs
+from data_contracts.splits import (
+    EXTERNAL,
+    MEETS_INTERNAL,
+    MEETS_OFFICIAL_TEST,
+    SPLITS,
+    SplitSettings,
+    assign_splits,
+    split_statements,
+)
 
 Row = tuple[str, str, str]  # label, source, group
 
@@ -172,3 +181,129 @@ def test_leakage_lists_the_groups_that_straddle() -> None:
 def test_impossible_shares_are_refused(given_settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         SplitSettings.model_validate(given_settings)
+
+
+def test_leaking_pairs_say_what_the_two_sides_share() -> None:
+    frame = catalog_of(series("normal", "nih", [2, 2, 2])).frame
+    frame["split"] = ["train", "test", "val", "val", "train", "val"]
+    frame["image_id"] = ["a", "b", "c", "d", "e", "e"]
+    frame["patient"] = ["nih:1", "nih:1", "nih:2", "nih:3", "", ""]
+    frame["group_id"] = ["g", "g", "h", "h", "i", "j"]  # the last two are one picture under two group names
+    assert leaking_pairs(Catalog.of(frame)).to_numpy().tolist() == [
+        ["000000.png", "train", "000001.png", "test", "g", "patient"],
+        ["000004.png", "train", "000005.png", "val", "i", "picture"],
+    ]
+
+
+# --- published lists and external sources -----------------------------------------------------------------------
+
+
+def published(rows: list[Row], test_rows: set[int]) -> Catalog:
+    """The rows with those at `test_rows` on the published test list and the others on that of train and val."""
+    frame = catalog_of(rows).frame
+    number = frame["file"].str.removesuffix(".png").astype(int)
+    return Catalog.of(frame.assign(official_split=number.isin(test_rows).map({True: "test", False: "train_val"})))
+
+
+def test_a_published_test_list_is_the_test_split_and_the_rest_is_dealt_in_proportion() -> None:
+    catalog = published(series("normal", "nih", [1] * 100), set(range(15)))
+    frame = assign_splits(catalog, SplitSettings(train=0.6, val=0.2, test=0.2, official=True)).frame
+    assert (frame["split"] == "test").tolist() == [True] * 15 + [False] * 85
+    assert images_per_split(frame)["val"] == pytest.approx(85 / 4, abs=1)
+
+
+def test_without_the_key_published_lists_are_of_no_account() -> None:
+    rows = series("normal", "nih", [1] * 40)
+    listed = assign_splits(published(rows, {0, 1, 2}), SplitSettings()).frame["split"]
+    assert listed.tolist() == assign_splits(catalog_of(rows), SplitSettings()).frame["split"].tolist()
+
+
+def test_a_copy_of_an_official_test_image_is_neither_learned_from_nor_added_to_the_test() -> None:
+    rows = [*series("normal", "nih", [1] * 30), ("normal", "radiography", "normal-nih-0")]
+    frame = assign_splits(published(rows, {0, 1, 2}), SplitSettings(official=True)).frame
+    copy = frame[frame["source"] == "radiography"].iloc[0]
+    assert (copy["split"], copy["label"], copy["excluded"]) == ("", "", MEETS_OFFICIAL_TEST)
+    assert images_per_split(frame)["test"] == 3
+
+
+def test_asking_for_a_published_list_that_is_not_there_stops_the_run() -> None:
+    with pytest.raises(DataGateError, match="no usable image is on a published test list"):
+        assign_splits(catalog_of(series("normal", "nih", [1] * 10)), SplitSettings(official=True))
+
+
+@pytest.mark.parametrize("given_settings", [{"external": ["nih"]}, {"hold_out_source": "nih"}])
+def test_an_external_source_is_never_learned_from(given_settings: dict[str, object]) -> None:
+    internal = series("normal", "radiography", [1] * 40)
+    frame = assign_splits(
+        catalog_of(internal + series("normal", "nih", [2] * 10)), SplitSettings.model_validate(given_settings)
+    ).frame
+    assert set(frame.loc[frame["source"] == "nih", "split"]) == {EXTERNAL}
+    alone = assign_splits(catalog_of(internal), SplitSettings()).frame
+    assert frame.loc[frame["source"] == "radiography", "split"].tolist() == alone["split"].tolist()
+
+
+@pytest.mark.parametrize("status", ["kept", DUPLICATE])
+def test_an_external_image_whose_patient_or_picture_is_internal_is_not_used(status: str) -> None:
+    rows = [*series("normal", "radiography", [1] * 10), ("covid19", "nih", "normal-radiography-3")]
+    frame = catalog_of(rows).frame
+    frame.loc[frame["file"] == "000003.png", "status"] = status
+    frame = assign_splits(Catalog.of(frame), SplitSettings(external=["nih"])).frame
+    row = frame[frame["source"] == "nih"].iloc[0]
+    assert (row["split"], row["label"], row["excluded"]) == ("", "", MEETS_INTERNAL)
+
+
+@settings(max_examples=15, deadline=None)
+@given(catalog=catalogs(), seed=st.integers(0, 3))
+def test_external_sources_and_published_lists_never_leak(catalog: Catalog, seed: int) -> None:
+    frame = catalog.frame
+    official = frame["group_id"].isin(["g0", "g1", "g2"]).map({True: "test", False: "train_val"})
+    both = set(frame["source"]) == {"nih", "radiography"}
+    chosen = SplitSettings(seed=seed, external=["radiography"] if both else [], official=True)
+    if not (official.eq("test") & ~frame["source"].isin(chosen.external)).any():
+        return
+    split = assign_splits(Catalog.of(frame.assign(official_split=official)), chosen)
+    assert leaking_pairs(split).empty
+    assert ((split.frame["label"] == "") == (split.frame["split"] == "")).all()
+
+
+@pytest.mark.parametrize(
+    ("external", "message"), [(["nihh"], "nihh is to be external"), (["nih"], "every source is external")]
+)
+def test_external_sources_that_make_no_sense_are_refused(external: list[str], message: str) -> None:
+    with pytest.raises(UsageProblem, match=message):
+        assign_splits(catalog_of(series("normal", "nih", [1] * 10)), SplitSettings(external=external))
+
+
+def test_a_source_is_named_external_once() -> None:
+    with pytest.raises(ValidationError, match="name a source twice"):
+        SplitSettings(external=["nih"], hold_out_source="nih")
+
+
+def test_statements_tell_what_the_split_rests_on() -> None:
+    rows = series("normal", "nih", [1] * 30) + series("normal", "mendeley", [1] * 5)
+    rows += [("normal", "radiography", "normal-nih-0"), ("normal", "mendeley", "normal-nih-9")]
+    chosen = SplitSettings(official=True, external=["mendeley"])
+    statements = split_statements(assign_splits(published(rows, {0, 1, 2}), chosen), chosen)
+    assert statements[:2] == [
+        "The test split is the published list of nih: 3 images. Not used because the same patient or picture is in "
+        "it: 1 image.",
+        "Never learned from: mendeley, with 5 images in the external split. Not used because the same patient or "
+        "picture is internal too: 1 image.",
+    ]
+    assert statements[2].startswith("30 images of 30 in train, val and test have no patient id;")
+
+
+# --- several classes per image ----------------------------------------------------------------------------------
+
+
+def test_every_class_of_a_multi_label_task_meets_its_shares() -> None:
+    cells = ["mass", "mass|nodule", "nodule", "effusion|mass", "none"]
+    rows = [(cells[i % 5], "nih", f"g{i}") for i in range(500)] + [
+        ("hernia|mass", "nih", f"h{i}") for i in range(9)
+    ]
+    frame = assign_splits(catalog_of(rows), SplitSettings()).frame
+    classes = frame.assign(label=frame["label"].str.split("|")).explode("label", ignore_index=True)
+    shares = pd.crosstab(classes["label"], classes["split"], normalize="index")
+    assert shares.loc[["mass", "nodule", "effusion", "none"], "train"].to_numpy() == pytest.approx(0.7, abs=0.03)
+    assert (shares.loc["hernia"] > 0).all()
+    assert images_per_split(frame)["test"] == pytest.approx(0.15 * len(rows), abs=5)

@@ -16,10 +16,12 @@ from data_contracts.errors import DataGateError, ModelGateError, UsageProblem
 from models.evaluation.predictions import predict_probabilities
 from models.preprocessing import Preprocessing
 from models.training.augmentation_settings import AugmentationSettings
-from models.training.batches import epoch_batches
+from models.training.batches import LabelledRows, epoch_batches
+from models.training.class_balance import ClassBalance
 from models.training.device import Compute, bf16_supported
+from models.training.feeding import Feed
 from models.training.history import EpochRecord
-from models.training.loop import LabelledRows, TrainedClassifier, train_classifier
+from models.training.loop import TrainedClassifier, train_classifier
 from models.training.schedule import cosine_learning_rate
 from models.training.settings import ArchitectureSettings, TrainingSettings
 from models.training.validation import macro_auc, validate
@@ -55,10 +57,13 @@ def logarithm_of_brightness(num_classes: int, **_: object) -> LogarithmOfBrightn
     return LogarithmOfBrightness(num_classes)
 
 
+of_labels = LabelledRows.of_labels
+
+
 def labelled(rows: range) -> LabelledRows:
     """Class c of the pictures repeats every third row."""
     index = np.arange(rows.start, rows.stop, dtype=np.int64)
-    return LabelledRows(index, index % len(CLASSES))
+    return of_labels(index, index % len(CLASSES), len(CLASSES))
 
 
 TRAIN, VAL = labelled(range(48)), labelled(range(48, 72))
@@ -124,7 +129,7 @@ def test_the_model_comes_back_ready_for_use(images: np.ndarray, trained: Trained
     assert np.array_equal(trained.val_probabilities, probabilities)
     assert trained.val_probabilities.shape == (len(VAL), len(CLASSES))
     best = trained.history.epochs[trained.history.best_epoch - 1]
-    assert macro_auc(VAL.labels, probabilities) == pytest.approx(best.val_macro_auc)
+    assert macro_auc(VAL.targets, probabilities) == pytest.approx(best.val_macro_auc)
 
 
 def test_the_validation_loss_weighs_classes_as_training_does(
@@ -139,9 +144,9 @@ def test_the_validation_loss_weighs_classes_as_training_does(
 
     scores = validate(
         trained.model,
-        images,
+        Feed(images, torch.device("cpu")),
         VAL,
-        weights,
+        ClassBalance("softmax", weights, np.zeros(3)),
         preprocessing=preprocessing,
         compute=Compute(torch.device("cpu"), "fp32"),
         batch_size=5,
@@ -153,8 +158,8 @@ def test_the_validation_loss_weighs_classes_as_training_does(
 
 def test_the_best_epochs_weights_come_back_although_later_epochs_ran(images: np.ndarray) -> None:
     # Validation labels that contradict training: the more is learned, the worse they are met.
-    train, val = (LabelledRows(d.rows[d.labels != 1], d.labels[d.labels != 1] // 2) for d in (TRAIN, VAL))
-    contrary = LabelledRows(val.rows, 1 - val.labels)
+    train, val = (of_labels(d.rows[d.labels != 1], d.labels[d.labels != 1] // 2, 2) for d in (TRAIN, VAL))
+    contrary = of_labels(val.rows, 1 - val.labels, 2)
 
     result = fit(images, classes=["low", "high"], train=train, val=contrary)
 
@@ -211,7 +216,7 @@ def test_training_stops_when_validation_no_longer_improves(images: np.ndarray) -
 
 
 def test_an_undefined_auc_is_said_and_the_loss_chooses_instead(images: np.ndarray) -> None:
-    val = LabelledRows(VAL.rows[VAL.labels != 1], VAL.labels[VAL.labels != 1])
+    val = of_labels(VAL.rows[VAL.labels != 1], VAL.labels[VAL.labels != 1], 3)
 
     history = fit(images, val=val, settings=with_settings(epochs=2)).history
 
@@ -253,11 +258,11 @@ def test_a_validation_output_that_is_not_finite_stops_training(images: np.ndarra
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
-        ({"train": LabelledRows(TRAIN.rows, TRAIN.labels % 2)}, DataGateError, "class high"),
+        ({"train": of_labels(TRAIN.rows, TRAIN.labels % 2, 3)}, DataGateError, "class high"),
         ({"val": labelled(range(0))}, DataGateError, "no validation image"),
         ({"classes": ["one"]}, UsageProblem, "two classes"),
         ({"train": labelled(range(60, 80))}, UsageProblem, "outside 72 images"),
-        ({"val": LabelledRows(VAL.rows, VAL.labels + 1)}, UsageProblem, "3 classes"),
+        ({"val": of_labels(VAL.rows, VAL.labels + 1, 4)}, UsageProblem, "3 classes"),
     ],
 )
 def test_data_that_cannot_train_is_refused_before_training(

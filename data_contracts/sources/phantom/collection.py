@@ -1,4 +1,4 @@
-"""A phantom data collection on disk: three datasets in raw layouts, and the truth about them in phantom.json.
+"""A phantom data collection on disk: datasets in raw layouts, and the truth about them in phantom.json.
 
 The folder appears complete or not at all: everything is drawn into a sibling `NAME.phantom.part`, which is
 renamed at the end.
@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data_contracts.errors import EnvironmentProblem, UsageProblem
 from data_contracts.sources.phantom.disease import Disease
 from data_contracts.sources.phantom.image import PhantomImage, draw_phantom
-from data_contracts.sources.phantom.plan import CopyKind, Flaw, Plate, SourceName, plan_collection
-from data_contracts.sources.phantom.settings import PhantomSettings
+from data_contracts.sources.phantom.plan import CopyKind, Flaw, Plate, plan_collection
+from data_contracts.sources.phantom.settings import PhantomSettings, SourceName
 from data_contracts.sources.phantom.shifts import Pixels
 from data_contracts.sources.phantom.tables import write_nih_tables, write_radiography_tables
 from data_contracts.workspace import require_free_space
@@ -93,9 +93,11 @@ def write_phantom_datasets(
     require_free_space(part, settings.images * settings.size**2, "Drawing the phantom")
     plates = plan_collection(settings)
     files = _write_images(part, plates, settings, progress)
-    write_radiography_tables(part, plates)
-    boxes = {entry.file: entry.lesion_box for entry in files if entry.lesion_box is not None}
-    write_nih_tables(part, plates, boxes, settings.seed)
+    if "radiography" in settings.datasets:
+        write_radiography_tables(part, plates)
+    if "nih" in settings.datasets:
+        boxes = {entry.file: entry.lesion_box for entry in files if entry.lesion_box is not None}
+        write_nih_tables(part, plates, boxes, settings.seed)
     manifest = PhantomManifest(generator_version=GENERATOR_VERSION, settings=settings, files=tuple(files))
     (part / "phantom.json").write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="\n")
     if folder.exists():

@@ -11,10 +11,9 @@ import numpy as np
 
 from data_contracts.sources.phantom.disease import Disease
 from data_contracts.sources.phantom.randomness import Stream, random_stream
-from data_contracts.sources.phantom.settings import PhantomSettings
+from data_contracts.sources.phantom.settings import PhantomSettings, SourceName
 from data_contracts.sources.phantom.shifts import VARIANTS
 
-SourceName = Literal["radiography", "mendeley", "nih"]
 CopyKind = Literal["", "bytes", "rescaled", "reencoded"]
 Flaw = Literal["", "truncated", "web page", "wrong label"]
 
@@ -22,11 +21,16 @@ FOLDERS: Mapping[SourceName, str] = {
     "radiography": "covid19-radiography-database/COVID-19_Radiography_Dataset",
     "mendeley": "mendeley-9xkhgts2s6/Curated X-Ray Dataset",
     "nih": "nih-chest-xrays",
+    "covid-pneumonia-normal": "covid-pneumonia-normal-chest-xray-images",
+    "covid19-pneumonia": "chest-xray-covid19-pneumonia/Data",
+    "chest-xray-pneumonia": "chest-xray-pneumonia/chest_xray",
 }
 _NIH_FILES_PER_FOLDER = 100
 
+_Class = tuple[SourceName, str, Disease, int]
+
 # (source, label as the source writes it, disease drawn, parts of the collection)
-_CLASSES: tuple[tuple[SourceName, str, Disease, int], ...] = (
+_CLASSES: tuple[_Class, ...] = (
     ("radiography", "COVID", Disease.COVID19, 62),
     ("radiography", "Lung_Opacity", Disease.OPACITY, 22),
     ("radiography", "Normal", Disease.NORMAL, 44),
@@ -41,6 +45,24 @@ _CLASSES: tuple[tuple[SourceName, str, Disease, int], ...] = (
     ("nih", "Infiltration", Disease.OPACITY, 6),
     ("nih", "Pneumonia", Disease.OPACITY, 4),
     ("nih", "Effusion", Disease.NORMAL, 3),
+    ("covid-pneumonia-normal", "COVID", Disease.COVID19, 50),
+    ("covid-pneumonia-normal", "NORMAL", Disease.NORMAL, 50),
+    ("covid-pneumonia-normal", "PNEUMONIA", Disease.BACTERIAL, 50),
+    ("covid19-pneumonia", "COVID19", Disease.COVID19, 30),
+    ("covid19-pneumonia", "NORMAL", Disease.NORMAL, 45),
+    ("covid19-pneumonia", "PNEUMONIA", Disease.BACTERIAL, 75),
+    ("chest-xray-pneumonia", "NORMAL", Disease.NORMAL, 60),
+    ("chest-xray-pneumonia", "PNEUMONIA bacteria", Disease.BACTERIAL, 75),
+    ("chest-xray-pneumonia", "PNEUMONIA virus", Disease.VIRAL, 45),
+)
+
+# Findings that the phantom cannot draw, for the task that needs all fourteen.
+_OTHER_FINDINGS: tuple[_Class, ...] = tuple(
+    ("nih", finding, Disease.OPACITY, 5)
+    for finding in (
+        *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Emphysema"),
+        *("Fibrosis", "Hernia", "Mass", "Nodule", "Pleural_Thickening"),
+    )
 )
 
 # (source and label of the copies, share of that class, source and label of the originals, how they were made)
@@ -51,6 +73,10 @@ _COPIES: tuple[tuple[tuple[SourceName, str], float, tuple[SourceName, str], Copy
     (("mendeley", "Pneumonia-Bacterial"), 0.04, ("mendeley", "Pneumonia-Bacterial"), "reencoded"),
     (("radiography", "COVID"), 0.03, ("radiography", "COVID"), "bytes"),
     (("mendeley", "Normal"), 0.03, ("mendeley", "Normal"), "bytes"),
+    (("covid-pneumonia-normal", "COVID"), 0.10, ("radiography", "COVID"), "rescaled"),
+    (("covid19-pneumonia", "COVID19"), 0.06, ("covid19-pneumonia", "COVID19"), "bytes"),
+    (("covid19-pneumonia", "NORMAL"), 0.30, ("chest-xray-pneumonia", "NORMAL"), "reencoded"),
+    (("covid19-pneumonia", "PNEUMONIA"), 0.30, ("chest-xray-pneumonia", "PNEUMONIA bacteria"), "reencoded"),
 )
 
 
@@ -83,14 +109,17 @@ class Plate:
 def plan_collection(settings: PhantomSettings) -> list[Plate]:
     """Every file of the collection, in the order of sources and labels; the same settings give the same plan."""
     rng = random_stream(settings.seed, Stream.PLAN, 0)
-    counts = _shared_out(settings.images)
-    plates = _nih_plates(counts, settings, rng)
-    patient = plates[-1].patient
-    for source, label, disease, _ in _CLASSES:
+    classes = _classes(settings)
+    counts = _shared_out(classes, settings.images)
+    plates = _nih_plates(classes, counts, settings, rng) if "nih" in settings.datasets else []
+    patient = plates[-1].patient if plates else 0
+    for source, label, disease, _ in classes:
         if source == "nih":
             continue
         for number in range(1, counts[source, label] + 1):
-            patient += 1
+            # Every third film of the children's collection is a second one of the same child.
+            repeated = source == "chest-xray-pneumonia" and number % 3 == 0
+            patient += not repeated
             drawn = Plate(source, label, disease, patient, index=len(plates), file="", side=settings.size)
             plates.append(_filed(drawn, number, rng))
     plates = _with_copies(plates, counts, rng)
@@ -99,21 +128,29 @@ def plan_collection(settings: PhantomSettings) -> list[Plate]:
     return [replace(plate, variant=_variant(plate, settings, rng)) for plate in plates]
 
 
-def _shared_out(images: int) -> dict[tuple[SourceName, str], int]:
+def _classes(settings: PhantomSettings) -> list[_Class]:
+    others = _OTHER_FINDINGS if settings.all_findings else ()
+    return [entry for entry in (*_CLASSES, *others) if entry[0] in settings.datasets]
+
+
+def _shared_out(classes: list[_Class], images: int) -> dict[tuple[SourceName, str], int]:
     """Images per class by largest remainder, at least one each."""
-    parts = np.array([share for *_, share in _CLASSES], dtype=float)
+    parts = np.array([share for *_, share in classes], dtype=float)
     exact = 1 + (images - len(parts)) * parts / parts.sum()
     counts = np.floor(exact).astype(int)
     behind = np.argsort(counts - exact, kind="stable")[: images - int(counts.sum())]
     counts[behind] += 1
-    return {(source, label): int(n) for (source, label, *_), n in zip(_CLASSES, counts, strict=True)}
+    return {(source, label): int(n) for (source, label, *_), n in zip(classes, counts, strict=True)}
 
 
 def _nih_plates(
-    counts: Mapping[tuple[SourceName, str], int], settings: PhantomSettings, rng: np.random.Generator
+    classes: list[_Class],
+    counts: Mapping[tuple[SourceName, str], int],
+    settings: PhantomSettings,
+    rng: np.random.Generator,
 ) -> list[Plate]:
     """Patients with one to four follow-ups; most keep their finding, some have none at another time."""
-    diseases = {label: disease for source, label, disease, _ in _CLASSES if source == "nih"}
+    diseases = {label: disease for source, label, disease, _ in classes if source == "nih"}
     left = Counter({label: counts["nih", label] for label in diseases})
     plates: list[Plate] = []
     patient = 0
@@ -152,9 +189,26 @@ def _filed(plate: Plate, number: int, rng: np.random.Generator) -> Plate:
         # The original holds pictures of 299 pixels with masks of 256.
         side = round(plate.side * 299 / 256)
         return replace(plate, file=f"{folder}/images/{plate.label}-{number}.png", side=side)
+    if plate.source == "covid-pneumonia-normal":
+        return replace(plate, file=f"{folder}/{plate.label}_{number}.png")
     side = int(plate.side * rng.uniform(0.85, 1.20))
     quality = int(rng.integers(90, 96))
-    return replace(plate, file=f"{folder}/{plate.label} ({number}).jpg", side=side, quality=quality)
+    name = f"{folder}/{plate.label} ({number}).jpg"
+    if plate.source == "covid19-pneumonia":
+        split = "test" if number % 4 == 0 else "train"
+        name = f"{FOLDERS[plate.source]}/{split}/{plate.label}/{plate.label}({number - 1}).jpg"
+        quality *= number % 5 != 0  # some files of the original are PNG under this name
+    elif plate.source == "chest-xray-pneumonia":
+        name = _child_file(plate, number)
+    return replace(plate, file=name, side=side, quality=quality)
+
+
+def _child_file(plate: Plate, number: int) -> str:
+    """The place by split and class, and the name that holds cause and patient; val holds a few films, as published."""
+    split = "test" if plate.patient % 7 == 0 else "val" if plate.patient % 29 == 0 else "train"
+    label, _, cause = plate.label.partition(" ")
+    name = f"person{plate.patient}_{cause}_{number}.jpeg" if cause else f"IM-{plate.patient:04d}-{number:04d}.jpeg"
+    return f"{FOLDERS[plate.source]}/{split}/{label}/{name}"
 
 
 def _with_copies(
@@ -172,6 +226,8 @@ def _with_copies(
         ]
 
     for (source, label), share, (from_source, from_label), kind in _COPIES:
+        if (source, label) not in counts or (from_source, from_label) not in counts:
+            continue
         for _ in range(max(1, round(share * counts[source, label]))):
             originals, places = unused(from_source, from_label), unused(source, label)
             if len(places) < 2 or len(originals) < 2:
@@ -226,5 +282,5 @@ def _variant(plate: Plate, settings: PhantomSettings, rng: np.random.Generator) 
     if not follows:
         return by_chance
     if settings.shortcut.follows == "source":
-        return list(FOLDERS).index(plate.source)
+        return list(FOLDERS).index(plate.source) % VARIANTS
     return list(Disease).index(plate.disease)

@@ -28,6 +28,7 @@ def no_room(folder: Path, needed_bytes: int, purpose: str) -> EnvironmentProblem
     free = shutil.disk_usage(folder).free
     return EnvironmentProblem(
         f"{purpose} needs {needed_bytes:,} bytes in {folder}; {free:,} are free.",
-        why="A disk that fills up half-way leaves the dataset incomplete.",
-        cure="Free some space, or give a folder on a larger disk with --data DIR, and run the same command again.",
+        why="A disk that fills up half-way leaves the work undone.",
+        cure="Free some space, or use a folder on a larger disk (--data DIR for datasets, LUNGLINE_HOME for what is "
+        "made of them), and run the same command again.",
     )
