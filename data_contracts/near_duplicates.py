@@ -43,7 +43,7 @@ _LEAST_OVERLAP = 0.6
 _BANDS = 10
 _BAND_RANGE = (1.5, 28.0)  # cycles per picture
 _AT_ONCE = 256  # pictures or pairs
-_TILE = (8, 4096)  # hashes against hashes
+_TILE = (32, 8192)  # hashes against hashes
 _CELLS_AT_ONCE = 2**22  # of the matrix of all pairs, which is never held whole
 
 
@@ -99,7 +99,7 @@ def _pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.i
     this distance an index finds no fewer candidates: 48 of 256 bits leave 3 of the 16 bits of a band to be wrong.
     """
     found = [np.zeros((0, 2), np.int64)]
-    halves = np.ascontiguousarray(words.T[:2])
+    halves, others = np.ascontiguousarray(words.T[:2]), words[:, 2:]
     height, width = _TILE
     for top in range(0, len(words), height):
         for left in range(top, len(words), width):
@@ -107,10 +107,12 @@ def _pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.i
             distance = np.bitwise_count(rows[0] ^ columns[0])
             distance += np.bitwise_count(rows[1] ^ columns[1])
             # Much faster than np.nonzero on two axes, as hardly any pair is near.
-            first, second = np.divmod(np.flatnonzero(distance <= max_distance), distance.shape[1])
-            pairs = np.stack([first + top, second + left], axis=1)
-            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            found.append(pairs[_distances(words, pairs) <= max_distance])
+            near = np.flatnonzero(distance <= max_distance)
+            first, second = top + near // distance.shape[1], left + near % distance.shape[1]
+            more = np.bitwise_count(others[first] ^ others[second]).astype(np.uint16)
+            keep = (distance.ravel()[near] + more[:, 0] + more[:, 1] <= max_distance) & (first < second)
+            if keep.any():
+                found.append(np.stack([first[keep], second[keep]], axis=1))
     return np.concatenate(found)
 
 

@@ -29,6 +29,8 @@ data_app = typer.Typer(
     help="Datasets: what is there, downloads, a phantom to try with, and the image store.", no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+log_app = typer.Typer(help="The decision log: who made which version the champion, and why.", no_args_is_help=True)
+app.add_typer(log_app, name="log")
 
 DataOption = Annotated[
     Path | None,
@@ -43,6 +45,20 @@ RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the pat
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. training.epochs=3."),
+]
+VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Number of a registered version.")]
+# A decision is a person's act: none of its options can be given by an environment variable.
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence of at least 10 characters.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Needed where several models could be meant.")
+]
+DossierOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dossier", metavar="HASH", help="First 8 digits or more of the dossier's hash; else asked for."
+    ),
 ]
 
 
@@ -124,6 +140,85 @@ def status(as_json: JsonOption = False) -> None:
     from pipelines.commands.status import status as run
 
     run(as_json)
+
+
+@app.command()
+def review(
+    model: ModelOption = None,
+    challenger: Annotated[
+        str | None,
+        typer.Option("--challenger", metavar="VERSION", help="A version number; else the one called challenger."),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="A change plan; else the one beside the recipes."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the challenger against the champion and write the dossier; 0 for PROMOTE, 4 for HOLD and REJECT."""
+    from pipelines.commands.review import review as run
+
+    raise typer.Exit(run(model, challenger, plan, as_json))
+
+
+@app.command()
+def replay(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version number, champion or challenger.")],
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a version again from its bundle and image store; 4 where it comes to something else."""
+    from pipelines.commands.replay import replay as run
+
+    raise typer.Exit(run(version, model, as_json))
+
+
+@app.command()
+def approve(
+    version: VersionArgument,
+    reason: ReasonOption,
+    model: ModelOption = None,
+    dossier: DossierOption = None,
+    override: Annotated[
+        bool,
+        typer.Option("--override", help="Decide against the verdict or an earlier refusal; recorded as such."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a reviewed version the champion, in your name."""
+    from pipelines.commands.decide import approve as run
+
+    run(version, reason, model, dossier, override, as_json)
+
+
+@app.command()
+def reject(
+    version: VersionArgument,
+    reason: ReasonOption,
+    model: ModelOption = None,
+    dossier: DossierOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a version, in your name; recorded like an approval."""
+    from pipelines.commands.decide import reject as run
+
+    run(version, reason, model, dossier, as_json)
+
+
+@app.command()
+def rollback(reason: ReasonOption, model: ModelOption = None, as_json: JsonOption = False) -> None:
+    """Put the champion back to the one before, or to the decided one where somebody else moved it."""
+    from pipelines.commands.decide import rollback as run
+
+    run(reason, model, as_json)
+
+
+@log_app.command("verify")
+def log_verify(as_json: JsonOption = False) -> None:
+    """Check the decision log for changes, and the registry against it; 4 where something was changed."""
+    from pipelines.commands.decide import verify_log
+
+    raise typer.Exit(verify_log(as_json))
 
 
 def main() -> None:

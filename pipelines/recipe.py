@@ -19,13 +19,17 @@ from data_contracts.ontology import TASKS, Task, task_named
 from data_contracts.sources import SOURCES
 from data_contracts.sources.phantom import PhantomSettings
 from data_contracts.splits import SplitSettings
+from models.audit.settings import AuditSettings
 from models.evaluation.settings import EvaluationSettings
 from models.explanation.settings import ExplanationSettings
 from models.preprocessing import check_fits_weights
+from models.review.settings import ReviewSettings
 from models.training.augmentation_settings import AugmentationSettings
+from models.training.search.settings import SearchSettings
 from models.training.settings import ArchitectureSettings, TrainingSettings
 
 RECIPES = Path(__file__).parent / "recipes"
+CHANGE_PLAN = RECIPES / "change_plan.yaml"  # lies beside the recipes and is none
 
 
 class Recipe(BaseModel):
@@ -45,8 +49,11 @@ class Recipe(BaseModel):
     augmentation: AugmentationSettings = AugmentationSettings()
     training: TrainingSettings
     architectures: list[ArchitectureSettings] = Field(min_length=1)
+    search: SearchSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     explanation: ExplanationSettings = ExplanationSettings()
+    audit: AuditSettings = AuditSettings()
+    review: ReviewSettings = ReviewSettings()
 
     @field_validator("task")
     @classmethod
@@ -74,6 +81,12 @@ class Recipe(BaseModel):
             _require_fitting_loss(training, self.task_definition)
             if architecture.preprocessing is not None:
                 check_fits_weights(architecture.preprocessing, training.init)
+        return self
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> Self:
+        if self.search is not None:
+            self.search.check(self.training, self.architectures)
         return self
 
     @model_validator(mode="after")
@@ -136,7 +149,7 @@ def _file_hash(init: str) -> str:
 
 def recipe_names() -> list[str]:
     """The recipes that come with Lungline."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    return sorted(path.stem for path in RECIPES.glob("*.yaml") if path != CHANGE_PLAN)
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:

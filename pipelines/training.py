@@ -11,11 +11,13 @@ from zenml.enums import ExecutionMode
 
 from data_contracts.overlay import overlay_decisions
 from pipelines.recipe import Recipe
+from steps.audit import audit
 from steps.baselines import baselines
 from steps.data import identify, ingest, label, split, store_images, validate
 from steps.evaluate import evaluate
 from steps.explain import explain
 from steps.report import report
+from steps.search import search
 from steps.select import register, select
 from steps.train import train
 
@@ -32,17 +34,32 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
     plan = Recipe.model_validate(recipe)
     store, catalog, validations = _data(plan, data_dir, data_fingerprint)
     compared_with = baselines(store, catalog, validations[-1], plan.task, plan.evaluation.model_dump())
-    bundles, evaluations, sheets = [], [], []
+    bundles, evaluations, explanations, audits, searches = [], [], [], [], []
     # A static loop: every architecture is a step of its own in the graph, parallel wherever the stack can.
     for architecture in plan.architectures:
         name = step_name(architecture.name)
-        bundle = train(store, catalog, validations[-1], plan.what_shapes(architecture), id=f"train_{name}")
+        shaped_by: Any = plan.what_shapes(architecture)
+        if plan.search is not None and plan.search.covers(architecture.name):
+            gate, space = validations[-1], plan.search.model_dump(mode="json")
+            found, shaped_by = search(
+                store, catalog, gate, shaped_by, space, plan.evaluation.primary_metric, id=f"search_{name}"
+            )
+            searches.append(found)
+        bundle = train(store, catalog, validations[-1], shaped_by, id=f"train_{name}")
         predictions, evaluated = evaluate(
             bundle, store, catalog, plan.evaluation.model_dump(), id=f"evaluate_{name}"
         )
         bundles.append(bundle)
         evaluations.append(evaluated)
-        sheets.append(explain(bundle, store, predictions, plan.explanation.model_dump(), id=f"explain_{name}"))
+        explanations.append(
+            explain(bundle, store, predictions, plan.explanation.model_dump(), data_dir, id=f"explain_{name}")
+        )
+        audits.append(
+            audit(
+                *(bundle, store, catalog, predictions, plan.audit.model_dump(), data_dir, data_fingerprint),
+                id=f"audit_{name}",
+            )
+        )
     selection = select(evaluations)
     registered = register(selection, bundles, evaluations, plan.model_name)
     report(
@@ -52,7 +69,9 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
         bundles=bundles,
         evaluations=evaluations,
         baselines=compared_with,
-        sheets=sheets,
+        sheets=explanations,
+        audits=audits,
+        searches=searches,
         selection=selection,
         registered=registered,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from zenml import log_metadata, step
+from zenml import get_step_context, log_metadata, step
 
 from data_contracts.catalog import Catalog
 from data_contracts.image_store import ImageStore
+from data_contracts.workspace import Workspace
 from models.evaluation.predictions import Predictions
 from models.evaluation.results import Evaluations
 from models.evaluation.settings import EvaluationSettings
@@ -25,8 +26,17 @@ def evaluate(
 ) -> tuple[Annotated[Predictions, "predictions"], Annotated[Evaluations, "evaluations"]]:
     """Sensitivity, specificity and their company, per split and class, with intervals."""
     from models.evaluation.candidate import evaluate_candidate
+    from models.evaluation.test_readings import count_test_reading
 
-    predictions, evaluations = evaluate_candidate(bundle, image_store, catalog, EvaluationSettings(**settings))
+    chosen = EvaluationSettings(**settings)
+    predictions, evaluations = evaluate_candidate(bundle, image_store, catalog, chosen)
+    evaluations = count_test_reading(
+        Workspace.current(),
+        evaluations,
+        run=get_step_context().pipeline_run.name,
+        bundle=bundle.content_hash,
+        noted=chosen.readings_noted,
+    )
     for read in (evaluations.test, evaluations.external):
         if read is not None:
             log_metadata({f"{read.split}_images": read.n})

@@ -11,11 +11,13 @@ from data_contracts.catalog import Catalog
 from data_contracts.expectations.report import ValidationReport
 from data_contracts.ontology import task_named
 from data_contracts.splits import SplitSettings
+from models.audit.results import AuditReport
 from models.evaluation.results import Evaluations
 from models.evaluation.selection import Selection
-from models.explanation.results import CamSheet
+from models.explanation.results import Explanation
 from models.registry.bundle import ModelBundle
 from models.registry.versions import RegisteredVersion
+from models.training.search.results import SearchResult
 from steps.caching import cached_on
 
 
@@ -27,7 +29,9 @@ def report(
     bundles: list[ModelBundle],
     evaluations: list[Evaluations],
     baselines: list[Evaluations],
-    sheets: list[CamSheet],
+    sheets: list[Explanation],
+    audits: list[AuditReport],
+    searches: list[SearchResult],
     selection: Selection,
     registered: RegisteredVersion,
 ) -> Annotated[HTMLString, "report"]:
@@ -46,6 +50,8 @@ def report(
             evaluations=evaluations,
             baselines=baselines,
             sheets=sheets,
+            audits=audits,
+            searches=searches,
             selection=selection,
             registered=registered,
         )

@@ -12,6 +12,7 @@ from models.evaluation.selection import Selection, select_best
 from models.registry.bundle import ModelBundle
 from models.registry.versions import RegisteredVersion
 from steps.caching import cached_on
+from steps.person import signed_in_person
 
 
 @step(cache_policy=cached_on("models.evaluation.selection"))
@@ -29,4 +30,4 @@ def register(
 
     winner = next(bundle for bundle in bundles if bundle.spec.architecture == selection.winner)
     read = next(e for e in evaluations if e.architecture == selection.winner)
-    return register_winner(Workspace.current(), winner, read.test, selection, model_name)
+    return register_winner(Workspace.current(), winner, read.test, selection, model_name, signed_in_person())

@@ -20,8 +20,8 @@ _HARDLY_BETTER_THAN_CHANCE = 0.55
 class Areas:
     """Macro AUCs over the classes with enough images.
 
-    auc: of the scores in question. model: of the network on the unchanged images. share: (auc - 0.5) / (model - 0.5),
-    undefined where the model is hardly better than chance. loss: model - auc.
+    auc: of the scores in question. model: of the network on the unchanged images. share: (auc - 0.5) / (model - 0.5).
+    loss: model - auc; both undefined where the model is hardly better than chance.
     """
 
     auc: Estimate
@@ -62,7 +62,9 @@ def compare_areas(
     )
     ends = interval(model)
     if ends is None or ends[0] <= _HARDLY_BETTER_THAN_CHANCE:
-        share = Estimate(value=None, n=n, undefined="the network itself is not shown to be better than chance")
+        share = loss = Estimate(
+            value=None, n=n, undefined="the network itself is not shown to be better than chance"
+        )
     return Areas(auc, model, share, loss)
 
 

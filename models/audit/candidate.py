@@ -17,7 +17,7 @@ from models.audit.descriptions import DESCRIPTIONS
 from models.audit.embeddings import embed_with
 from models.audit.items import unevaluated
 from models.audit.lungs import ESTIMATE_DICE, LungMasks, lung_masks
-from models.audit.results import AuditItem, AuditReport, gravest
+from models.audit.results import AuditItem, AuditReport, overall
 from models.audit.sample import Sample
 from models.audit.settings import AuditSettings
 from models.evaluation.predictions import Predictions
@@ -76,7 +76,7 @@ def _probes_of_features(
     except UsageProblem as problem:  # a network without one head has no one place to read features from
         return [unevaluated(name, problem.what, len(sample)) for name in ("source_probe", "paediatric_probe")]
     return [
-        model_tests.source_probe(features, sample, settings),
+        model_tests.source_probe(features, sample, bundle.spec.class_names, settings),
         model_tests.paediatric_probe(features, sample, settings),
     ]
 
@@ -90,7 +90,7 @@ def _report(architecture: str, n: int, items: list[AuditItem], statements: list[
         architecture=architecture,
         n=n,
         items=ordered,
-        verdict=gravest(item.verdict for item in ordered),
+        verdict=overall(ordered),
         statements=[
             *statements,
             "A pass says that this shortcut was looked for and not found, not that none is used.",

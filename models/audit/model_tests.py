@@ -129,11 +129,13 @@ def source_swap(asked: Questioned, whole: Sample) -> AuditItem:
     return _answer_changes("source_swap", asked, asked.answers(swap), kinds)
 
 
-def source_probe(features: NDArray[np.float32], sample: Sample, settings: AuditSettings) -> AuditItem:
+def source_probe(
+    features: NDArray[np.float32], sample: Sample, class_names: Sequence[str], settings: AuditSettings
+) -> AuditItem:
     """How well the sources are told apart within each class, by features (n, F) of the sample; a mean over classes."""
     sources, groups = sample.frame["source"].to_numpy(np.str_), sample.groups
-    parts = []
-    for k in range(sample.truth.shape[1]):
+    parts = {}
+    for k, name in enumerate(class_names):
         of_class = sample.truth[:, k] == 1
         present = [
             source
@@ -144,12 +146,14 @@ def source_probe(features: NDArray[np.float32], sample: Sample, settings: AuditS
             continue
         which = of_class & np.isin(sources, present)
         truth = (sources[which][:, None] == np.array(present)).astype(np.int8)
-        parts.append((which, truth, probes.out_of_fold(features[which], truth, groups[which], seed=settings.seed)))
+        scores = probes.out_of_fold(features[which], truth, groups[which], seed=settings.seed)
+        parts[name] = (which, truth, scores)
     if not parts:
         why = f"no class has {settings.minimum_images} validation and test images of each of two sources"
         return unevaluated("source_probe", why, len(sample))
-    estimate = mean_area(parts, groups, settings)
-    return item("source_probe", estimate, judge(estimate, LIMITS["source_probe"]))
+    estimate = mean_area([*parts.values()], groups, settings)
+    by_class = {f"by class: {name}": mean_area([part], groups, settings) for name, part in parts.items()}
+    return item("source_probe", estimate, judge(estimate, LIMITS["source_probe"]), by_class)
 
 
 def paediatric_probe(features: NDArray[np.float32], sample: Sample, settings: AuditSettings) -> AuditItem:

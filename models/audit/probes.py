@@ -81,7 +81,7 @@ def border(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Features:
 
 
 def around_centre(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Features:
-    """(n, F) grey levels of a 32 x 32 thumbnail outside its middle 60 %."""
+    """(n, F) grey levels of a 32 x 32 thumbnail outside its middle, which has 60 % of the area."""
     side = min(_THUMBNAIL, images.shape[1])
     return thumbnails(images, rows, side)[:, ~centre_mask(side).ravel()]
 
@@ -97,9 +97,9 @@ def metadata(frame: pd.DataFrame, training: pd.DataFrame) -> Features:
     for name in METADATA_KINDS:
         columns += [frame[name].to_numpy() == value for value in sorted(training[name].unique())]
     for name in METADATA_NUMBERS:
-        known = _number(training, name)
-        tenths = np.nanquantile(known, np.linspace(0.1, 0.9, 9)) if np.isfinite(known).any() else []
-        edges = np.unique(np.asarray(tenths, dtype=np.float64))
+        seen = _number(training, name)
+        seen = seen[np.isfinite(seen)]
+        edges = np.unique(np.quantile(seen, np.linspace(0.1, 0.9, 9))) if len(seen) else seen
         values = _number(frame, name)
         bins = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), -1)
         columns += [bins == place for place in range(-1, len(edges) + 1)]

@@ -12,7 +12,6 @@ from data_contracts.association import FAIL_ABOVE, WARN_FROM
 from models.evaluation.results import Estimate
 
 Verdict = Literal["pass", "warn", "fail", "not evaluated"]
-_GRAVITY: tuple[Verdict, ...] = ("not evaluated", "pass", "warn", "fail")
 
 
 class _Result(BaseModel):
@@ -46,6 +45,12 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
         "source_swap": Limits(warn_from=0.05, fail_from=0.10),
     }
 )
+# What a set of images always allows to be tested; without one of these there is no pass. The other tests need
+# several sources or ages.
+REQUIRED = (
+    *("metadata_only", "border_only", "centre_black", "centre_black_model", "lungs_removed", "lung_only"),
+    *("marker_sensitivity", "consistency"),
+)
 RELATIVE_TO_MODEL = ("border_only", "centre_black", "centre_black_model", "lungs_removed")
 
 
@@ -74,8 +79,8 @@ class AuditItem(_Result):
 class AuditReport(_Result):
     """The battery for one architecture.
 
-    n: validation and test images that were looked at. verdict: the gravest of the items'; "not evaluated" only where
-    every item is. statements: sentences that a reader needs beside the numbers.
+    n: validation and test images that were looked at. verdict: fail or warn where an item does, else pass, or "not
+    evaluated" where one of REQUIRED is not. statements: sentences that a reader needs beside the numbers.
     """
 
     architecture: str
@@ -92,6 +97,10 @@ class AuditReport(_Result):
         raise KeyError(name)
 
 
-def gravest(verdicts: Iterable[Verdict]) -> Verdict:
-    """fail before warn before pass before not evaluated, which is also what no verdict at all comes to."""
-    return max(verdicts, key=_GRAVITY.index, default="not evaluated")
+def overall(items: Iterable[AuditItem]) -> Verdict:
+    """The verdict of the battery, as AuditReport.verdict describes it."""
+    verdicts = {item.name: item.verdict for item in items}
+    for grave in ("fail", "warn"):
+        if grave in verdicts.values():
+            return grave
+    return "pass" if all(verdicts.get(name) == "pass" for name in REQUIRED) else "not evaluated"

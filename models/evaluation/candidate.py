@@ -9,6 +9,7 @@ from models.evaluation.evaluate import evaluate
 from models.evaluation.predictions import Predictions, predict_probabilities
 from models.evaluation.results import Evaluation, Evaluations
 from models.evaluation.settings import EvaluationSettings
+from models.evaluation.subgroups import subgroups
 from models.registry.bundle import ModelBundle
 
 READ = ("val", "test", "external")
@@ -32,7 +33,7 @@ def evaluate_candidate(
     predictions = Predictions.of(rows, probabilities, spec.class_names, multi_label=task.multi_label)
 
     def of_split(split: str) -> Evaluation:
-        return evaluate(
+        measured = evaluate(
             predictions,
             architecture=spec.architecture,
             task=task,
@@ -42,6 +43,17 @@ def evaluate_candidate(
             split=split,
             settings=settings,
         )
+        if split == "val":  # it chose the thresholds: what it shows of them in subgroups is no evidence
+            return measured
+        tables = subgroups(
+            predictions,
+            rows,
+            task=task,
+            operating_points=spec.operating_points,
+            split=split,
+            settings=settings,
+        )
+        return measured.model_copy(update={"subgroups": tables})
 
     external = of_split("external") if (rows["split"] == "external").any() else None
     return predictions, Evaluations(validation=of_split("val"), test=of_split("test"), external=external)

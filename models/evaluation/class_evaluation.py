@@ -43,7 +43,8 @@ def evaluate_class(
     threshold = None if operating_point is None else operating_point.threshold
     sensitivity, specificity, ppv, npv = rates_at(threshold, positive, scores)
     both_sides = n_positive > 0 and n_negative > 0
-    drawn = {"resamples": settings.bootstrap_resamples, "seed": settings.seed}
+    resamples, seed = settings.bootstrap_resamples, settings.seed
+    ranked = precision_recall(positive, scores, groups, resamples=resamples, seed=seed)
     return ClassEvaluation(
         name=task_class.name,
         title=task_class.title,
@@ -61,10 +62,10 @@ def evaluate_class(
         judgement=_judge(min(n_positive, n_negative), positive_groups, sensitivity, settings),
         prevalence=proportion(n_positive, len(positive), undefined="no image"),
         roc_auc_delong=area(positive, scores, groups),
-        average_precision=precision_recall(positive, scores, groups, **drawn).average_precision,
+        average_precision=ranked.average_precision,
         predictive_values=predictive_values(sensitivity, specificity, settings.prevalences),
-        calibration=calibration(positive, scores, groups, **drawn) if both_sides else None,
-        net_benefit=decision_curve(positive, scores, groups, **drawn) if both_sides else [],
+        calibration=calibration(positive, scores, groups, resamples=resamples, seed=seed) if both_sides else None,
+        net_benefit=decision_curve(positive, scores, groups, resamples=resamples, seed=seed) if both_sides else [],
         rule_in=rule_in,
         abstain=_zone_reading(threshold, rule_in, positive, scores),
         sample_size=sample_size_note(sensitivity, roc_auc, n_positive, n_negative),

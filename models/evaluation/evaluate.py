@@ -19,7 +19,7 @@ from models.evaluation.averages import (
 from models.evaluation.bootstrap import Groups
 from models.evaluation.class_evaluation import evaluate_class
 from models.evaluation.intervals import proportion
-from models.evaluation.notes import reviewer_notes
+from models.evaluation.notes import reviewer_notes, temperature_notes
 from models.evaluation.predictions import Predictions
 from models.evaluation.results import SEVERAL_AT_ONCE, Estimate, Evaluation, OperatingPoint, RuleIn
 from models.evaluation.settings import EvaluationSettings
@@ -102,7 +102,10 @@ def evaluate(
         confusion=[] if task.multi_label else _confusion(truth, probabilities),
         primary_metric=settings.primary_metric,
         primary=overall[settings.primary_metric],
-        notes=reviewer_notes(frame, truth, classes, split, multi_label=task.multi_label),
+        notes=[
+            *reviewer_notes(frame, truth, classes, split, multi_label=task.multi_label),
+            *temperature_notes(temperature, calibrated),
+        ],
         temperature=temperature,
         calibration=calibrated[0],
         before_temperature=calibrated[1] if len(calibrated) > 1 else None,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.evaluation.results import ClassEvaluation
+from models.evaluation.results import ClassEvaluation, OverallCalibration
 
 
 def reviewer_notes(
@@ -31,6 +31,17 @@ def reviewer_notes(
         *(_notes_on_the_mean(classes) if multi_label else []),
         *(note for one in classes for note in _notes_on_class(one, split)),
         *_notes_on_sources(frame["source"], truth, classes),
+    ]
+
+
+def temperature_notes(temperature: float, calibrated: Sequence[OverallCalibration]) -> list[str]:
+    """What a temperature changed. calibrated: with it and, where it is not 1, without it."""
+    losses = [one.log_loss.value for one in calibrated]
+    if len(losses) < 2 or losses[0] is None:
+        return []
+    return [
+        f"Probabilities are those of logits divided by {temperature:.3g}, a temperature fitted on validation; the log "
+        f"loss here is {losses[0]:.4f} with it and {losses[1]:.4f} without."
     ]
 
 

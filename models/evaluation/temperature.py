@@ -46,6 +46,9 @@ def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int8], output
     log_likelihood, n = _log_likelihood(logits, truth, output)
     if n == 0:
         return Temperature(1.0, None, None, 0, "validation holds no image with a known truth")
+    shown = truth[truth >= 0] if output == "sigmoid" else truth[(truth == 1).any(axis=1)].argmax(axis=1)
+    if len(np.unique(shown)) < 2:
+        return Temperature(1.0, None, None, n, "not fitted: validation holds a single class")
 
     def loss(log_temperature: float) -> float:
         return -float(log_likelihood(float(np.exp(log_temperature))).mean())

@@ -50,27 +50,27 @@ def explain_candidate(
         explainer, cases, task, spec, settings, lung_mask or masks_of_catalog(kept, data_dir)
     )
     sanity = check_sanity(explainer, cases, settings.faithfulness)
+    cells = explainer.cells()
+    coarseness = f"A map has {cells[0]} × {cells[1]} cells; nothing finer can be seen in it."
     checks = [sanity, faithfulness.lung_energy, faithfulness.pointing_game, faithfulness.deletion_insertion]
     return Explanation(
         architecture=spec.architecture,
         layer=explainer.layer,
         method=explainer.method,
+        cells=cells,
         items=draw_examples(explainer, _chosen(frame, spec, task, thresholds, settings), spec.class_names),
         at_operating_point=draw_outcomes(explainer, cases, thresholds, settings.examples_per_outcome),
         faithfulness=faithfulness,
         sanity=sanity,
-        statements=[NOT_A_LOCALISATION, *(check.statement for check in checks)],
+        statements=[NOT_A_LOCALISATION, coarseness, *(check.statement for check in checks)],
     )
 
 
 def _explainer(bundle: ModelBundle, store: ImageStore, settings: ExplanationSettings) -> Explainer:
-    import torch
-
     spec = bundle.spec
     architecture = ArchitectureSettings.model_validate(spec.recipe["architecture"])
     compute = choose_compute(settings.precision)
     model = bundle.load_model().to(compute.device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layer = describe(architecture.name, architecture.cam_layer, architecture.options).cam_layer
     return Explainer.of(model, layer, store.images, spec.preprocessing, bf16=compute.precision == "bf16")
 

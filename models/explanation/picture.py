@@ -11,6 +11,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import label
 
 TILE = 160  # pixels; pages show the picture about as wide as it is
 GAP = 4  # white pixels between the two tiles, and before the colour bar
@@ -53,17 +54,19 @@ def draw_cam(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> bytes:
     tiles = [plain, white, _covered(plain, cam) if marked else plain, white, _bar() if marked else no_bar]
     picture = np.concatenate(tiles, axis=1).round().astype(np.uint8)
     buffer = io.BytesIO()
-    # Full colour, about 45 KB: a palette of 256 would halve it and draw steps that are not in the map.
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    # Full colour, about 30 KB: a palette of 256 would halve it and draw steps that are not in the map.
+    Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def peak(cam: NDArray[np.float32]) -> tuple[int, int]:
-    """Row and column of the maximum of a map (H, W) that is not all zero.
+    """Row and column of the maximum of a map (H, W) that is not all zero; of equal maxima the first.
 
     Enlarging makes a maximum at the edge a plateau; this is the middle of it.
     """
-    row, column = np.median(np.argwhere(cam >= 0.999 * cam.max()), axis=0).astype(int)
+    plateaus, _ = label(cam >= 0.999 * cam.max())
+    first = plateaus.flat[int(cam.argmax())]
+    row, column = np.median(np.argwhere(plateaus == first), axis=0).astype(int)
     return int(row), int(column)
 
 

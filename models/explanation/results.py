@@ -176,8 +176,8 @@ class RandomisedStage(_Result):
 class SanityCheck(Measured):
     """Cascading randomisation (Adebayo et al. 2018): maps of a network that knows nothing must look different.
 
-    baseline_spearman, baseline_ssim: mean likeness of the maps of two different images. Passed where the maps of the
-    wholly random network are less like the original ones than that.
+    baseline_spearman, baseline_ssim: mean likeness of the maps of two different images. Passed where the maps of
+    wholly random networks are less like the original ones than that, failed where they are as like or more.
     """
 
     stages: list[RandomisedStage]
@@ -188,11 +188,13 @@ class SanityCheck(Measured):
 class Explanation(CamSheet):
     """The sheet of one architecture with everything that says what it is worth.
 
+    cells: rows and columns of a map before it is enlarged.
     at_operating_point: by class, true positives, false positives, false negatives, true negatives. statements: what
-    must be printed with the pictures, the sanity verdict first.
+    must be printed with the pictures; the sanity check's is among them.
     """
 
     method: Method
+    cells: tuple[int, int]
     at_operating_point: list[OutcomeItem]
     faithfulness: Faithfulness
     sanity: SanityCheck

@@ -11,7 +11,7 @@ class FaithfulnessSettings(BaseModel):
     """How many test images each check of the maps reads, one of each identity group; 0 leaves the check out.
 
     The costs are forward passes of the network: one per image of a class against lung masks and boxes; six times
-    `perturbation_steps` + 1 per perturbed image; stages + 1 per randomised image.
+    `perturbation_steps` + 1 per perturbed image; about 15 per randomised image.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

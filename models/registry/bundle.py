@@ -158,6 +158,16 @@ class ModelBundle:
             raise _unreadable(folder / HISTORY, error) from error
         return cls(spec, history, sealed)
 
+    def require_hash(self, registered: str, version: str) -> Self:
+        """This bundle, unless it is another one than `version` was registered with; then ModelGateError is raised."""
+        if self.content_hash != registered:
+            raise ModelGateError(
+                f"{version} was registered with bundle {registered}; the files are bundle {self.content_hash}.",
+                why="They are not the model that was evaluated under this version.",
+                cure="Find out who changed the registry or its artifact store, then train and register again.",
+            )
+        return self
+
     def load_model(self) -> nn.Module:
         """Build the network and load every weight strictly; on the CPU, in eval mode.
 

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from data_contracts.workspace import Workspace
 from models.evaluation.results import Evaluation
 from models.evaluation.selection import Selection
 from models.registry.bundle import ModelBundle
+from models.registry.code_revision import code_revision
+from models.registry.decisions.person import TRAINED_BY_TAG, Person
+from models.registry.evidence import TEST_SET_TAG, Evidence, keep_evidence
 from models.registry.follow import tracking_store
-from models.registry.tracking import TrackingStore
+from models.registry.tracking import PIPELINE_RUN_TAG, TrackingStore
 from models.registry.version_card import version_description
 from models.registry.versions import RegisteredVersion, find_run_for_bundle, register_challenger
 
+CODE_TAG = "lungline.code"
+GATES_TAG = "lungline.gates"
+
 
 def register_winner(
-    workspace: Workspace, bundle: ModelBundle, evaluation: Evaluation, selection: Selection, model_name: str
+    workspace: Workspace,
+    bundle: ModelBundle,
+    evaluation: Evaluation,
+    selection: Selection,
+    model_name: str,
+    trained_by: Person | None = None,
+    *,
+    evidence: Evidence | None = None,
+    pipeline_run: str = "",
+    external: Evaluation | None = None,
+    baselines: Sequence[Evaluation] = (),
+    waivers: Mapping[str, str] | None = None,
+    gates: Mapping[str, str] | None = None,
 ) -> RegisteredVersion:
     """Register the bundle with the alias `challenger`; the same bundle is never registered twice.
 
-    evaluation: of the test split. Raises ExternalServiceError or EnvironmentProblem where the registry fails.
+    evaluation: of the test split. trained_by: who may not approve it; None where it is not known. evidence: what a
+    review of the version reads; without it a review can only hold. pipeline_run: name of the run that registers.
+    external, baselines, waivers: for the description, see `version_description`. gates: what each gate the data and
+    the model went through said, by its name.
+    Raises ExternalServiceError or EnvironmentProblem where the registry fails.
     """
     store = tracking_store(workspace)
     run_id = find_run_for_bundle(store, bundle.content_hash)
@@ -30,10 +54,24 @@ def register_winner(
             "lungline.task": bundle.spec.task,
             "lungline.primary_metric": selection.primary_metric,
             "lungline.seed": str(bundle.spec.seed),
+            **({TRAINED_BY_TAG: trained_by.model_dump_json()} if trained_by else {}),
+            **({PIPELINE_RUN_TAG: pipeline_run} if pipeline_run else {}),
+            **({TEST_SET_TAG: evaluation.test_set} if evaluation.test_set else {}),
+            CODE_TAG: code_revision(),
+            GATES_TAG: "; ".join(f"{name}: {said}" for name, said in (gates or {}).items()) or "not recorded",
         },
-        description_markdown=version_description(evaluation, bundle.spec, [f"Chosen for the {selection.why}."]),
+        description_markdown=version_description(
+            evaluation,
+            bundle.spec,
+            [f"Chosen for the {selection.why}."],
+            external=external,
+            baselines=baselines,
+            waivers=waivers,
+        ),
     )
     log_evaluation(store, registered.run_id, evaluation)
+    if evidence is not None:
+        keep_evidence(store, registered, evidence)
     return registered
 
 

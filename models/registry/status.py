@@ -1,12 +1,16 @@
-"""What the MLflow store says now: a model's champion and challenger, and the latest pipeline runs."""
+"""What the MLflow store and the decision log say of a model now, and the latest pipeline runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from models.registry.decisions.aliases import PREVIOUS
+from models.registry.decisions.entries import Decision, Line
+from models.registry.decisions.history import history
 from models.registry.outage import store_errors
 from models.registry.tracking import PIPELINE, PIPELINE_RUN_TAG, ROLE_TAG, TrackingStore
 from models.registry.versions import CHALLENGER, CHAMPION, find_version, live_run, require_model_name
@@ -31,11 +35,16 @@ class VersionSummary(_Summary):
 
 
 class ModelStatus(_Summary):
-    """Which versions of a model the aliases point to; None where an alias points nowhere."""
+    """Which versions of a model the aliases point to; None where an alias points nowhere.
+
+    decisions: those carried out, latest first; empty without a log.
+    """
 
     name: str
     champion: VersionSummary | None
+    previous: VersionSummary | None
     challenger: VersionSummary | None
+    decisions: list[Decision] = []
 
 
 class RunSummary(_Summary):
@@ -52,8 +61,8 @@ class RunSummary(_Summary):
     ended_at: str | None
 
 
-def model_status(store: TrackingStore, model_name: str) -> ModelStatus:
-    """Champion and challenger of a model; both None for a model nobody registered yet.
+def model_status(store: TrackingStore, model_name: str, log: Sequence[Line] = ()) -> ModelStatus:
+    """Where a model's aliases point, all None for a model nobody registered yet. log: lines of the decision log.
 
     Raises ExternalServiceError or EnvironmentProblem where the store fails.
     """
@@ -62,7 +71,9 @@ def model_status(store: TrackingStore, model_name: str) -> ModelStatus:
         return ModelStatus(
             name=model_name,
             champion=_summary(store.client, model_name, CHAMPION),
+            previous=_summary(store.client, model_name, PREVIOUS),
             challenger=_summary(store.client, model_name, CHALLENGER),
+            decisions=list(reversed(history(log, model_name).decisions)),
         )
 
 

@@ -36,6 +36,8 @@ PARENT_TAG = "mlflow.parentRunId"  # MLflow's interface nests runs by this tag
 
 PIPELINE = "pipeline"
 ARCHITECTURE = "architecture"
+SEARCH = "search"
+TRIAL = "trial"
 
 Outcome = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -86,7 +88,12 @@ class TrackingStore:
         return run_id or ""
 
     def child_run(
-        self, parent_run_id: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]
+        self,
+        parent_run_id: str,
+        name: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        role: str = ARCHITECTURE,
     ) -> TrackedRun:
         """A new run below a parent. Below a lost parent ("") it is lost too, without asking MLflow again.
 
@@ -96,7 +103,7 @@ class TrackingStore:
         if not parent_run_id:
             return self.attach("")
         tracking = self._tracking()
-        run_id = tracking.attempt("child run", lambda: self._create_child(parent_run_id, name, params, tags))
+        run_id = tracking.attempt("child run", lambda: self._create_child(parent_run_id, name, params, tags, role))
         return TrackedRun(self, run_id or "", tracking)
 
     def run_tagged(self, experiment: str, tag: str, value: str) -> str:
@@ -186,7 +193,7 @@ class TrackingStore:
         return min(runs, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
     def _create_child(
-        self, parent_run_id: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]
+        self, parent_run_id: str, name: str, params: Mapping[str, object], tags: Mapping[str, str], role: str
     ) -> str:
         experiment_id = self.client.get_run(parent_run_id).info.experiment_id
         earlier = self.client.search_runs(
@@ -195,7 +202,7 @@ class TrackingStore:
         for run in earlier:
             if run.info.run_name == name:
                 self.client.set_terminated(run.info.run_id, "KILLED")
-        own_tags = {**tags, PARENT_TAG: parent_run_id, ROLE_TAG: ARCHITECTURE}
+        own_tags = {**tags, PARENT_TAG: parent_run_id, ROLE_TAG: role}
         child = self.client.create_run(experiment_id, run_name=name, tags=_cut_tags(own_tags))
         self._log_params(child.info.run_id, params)
         return str(child.info.run_id)

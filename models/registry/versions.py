@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.errors import EnvironmentProblem, ModelGateError, UsageProblem
 from models.registry.bundle import BUNDLE_FILES, ModelBundle
 from models.registry.outage import store_errors
+from models.registry.pyfunc_packaging import BUNDLE, MLMODEL, pyfunc_files
 from models.registry.sealed_folder import MANIFEST
 from models.registry.tracking import ARCHITECTURE, BUNDLE_TAG, ROLE_TAG, TrackingStore
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-ARTIFACT_FOLDER = "bundle"
+MODEL_FOLDER = "model"  # a version's folder among the artifacts of its run: an MLflow model
+BUNDLE_FOLDER = f"{MODEL_FOLDER}/{BUNDLE}"  # the bundle's own files in it, and nothing else
 DESCRIPTION_CHARACTERS = 5000  # width of MLflow's column; SQLite would take more, MySQL refuses
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -77,7 +80,7 @@ def register_challenger(
             _ensure_model(client, model_name)
             version = client.create_model_version(
                 model_name,
-                f"runs:/{run_id}/{ARTIFACT_FOLDER}",
+                f"runs:/{run_id}/{MODEL_FOLDER}",
                 run_id=run_id,
                 tags={**tags, **_tags_of(bundle)},
                 description=description_markdown[:DESCRIPTION_CHARACTERS],
@@ -180,8 +183,12 @@ def _run_for(store: TrackingStore, bundle: ModelBundle) -> str:
 
 
 def _upload(client: MlflowClient, run_id: str, bundle: ModelBundle) -> None:
-    """Put the bundle's files under the run, unless they are there; the manifest goes last and means complete."""
-    held = client.get_run(run_id).data.tags.get(BUNDLE_TAG, bundle.content_hash)
+    """Put the bundle and what makes it an MLflow model under the run, unless they are there.
+
+    The manifest goes last and means that the bundle is complete, MLmodel that the model is.
+    """
+    run = client.get_run(run_id)
+    held = run.data.tags.get(BUNDLE_TAG, bundle.content_hash)
     if held != bundle.content_hash:
         raise ModelGateError(
             f"Run {run_id} trained bundle {held[:12]}, not {bundle.content_hash[:12]}.",
@@ -189,10 +196,18 @@ def _upload(client: MlflowClient, run_id: str, bundle: ModelBundle) -> None:
             cure="Register the bundle with the run that trained it, or without naming a run.",
         )
     client.set_tag(run_id, BUNDLE_TAG, bundle.content_hash)
-    present = {Path(file.path).name for file in client.list_artifacts(run_id, ARTIFACT_FOLDER)}
-    if MANIFEST not in present:
+    if MANIFEST not in _names_in(client, run_id, BUNDLE_FOLDER):
         for name in BUNDLE_FILES:
-            client.log_artifact(run_id, str(bundle.folder / name), ARTIFACT_FOLDER)
+            client.log_artifact(run_id, str(bundle.folder / name), BUNDLE_FOLDER)
+    if MLMODEL not in _names_in(client, run_id, MODEL_FOLDER):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in pyfunc_files(bundle, run_id, run.info.start_time).items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+                client.log_artifact(run_id, str(Path(folder) / name), MODEL_FOLDER)
+
+
+def _names_in(client: MlflowClient, run_id: str, folder: str) -> set[str]:
+    return {Path(file.path).name for file in client.list_artifacts(run_id, folder)}
 
 
 def _ensure_model(client: MlflowClient, model_name: str) -> None:
@@ -222,7 +237,7 @@ def _download(store: TrackingStore, version: ModelVersion, folder: Path) -> None
         with store_errors(store.tracking_uri):
             # The known names one by one: what else a server may list is never fetched.
             for name in BUNDLE_FILES:
-                store.client.download_artifacts(version.run_id or "", f"{ARTIFACT_FOLDER}/{name}", str(part))
+                store.client.download_artifacts(version.run_id or "", f"{BUNDLE_FOLDER}/{name}", str(part))
         _require_hash(ModelBundle.open(part), version)
         part.replace(folder)
     except OSError as error:
@@ -238,11 +253,4 @@ def _download(store: TrackingStore, version: ModelVersion, folder: Path) -> None
 
 def _require_hash(bundle: ModelBundle, version: ModelVersion) -> ModelBundle:
     registered = version.tags.get(BUNDLE_TAG, "none")
-    if bundle.content_hash != registered:
-        raise ModelGateError(
-            f"Version {version.version} of {version.name} was registered with bundle {registered}; "
-            f"the files are bundle {bundle.content_hash}.",
-            why="They are not the model that was evaluated under this version.",
-            cure="Find out who changed the registry or its artifact store, then train and register again.",
-        )
-    return bundle
+    return bundle.require_hash(registered, f"Version {version.version} of {version.name}")

@@ -18,11 +18,13 @@ from models.reports.run_report import ArchitectureSection, Reproduction, RunRepo
 if TYPE_CHECKING:
     from data_contracts.catalog import Catalog
     from data_contracts.image_store import ImageStore
+    from models.audit.results import AuditReport
     from models.evaluation.results import Evaluations
     from models.evaluation.selection import Selection
     from models.explanation.results import CamSheet
     from models.registry.bundle import ModelBundle
     from models.registry.versions import RegisteredVersion
+    from models.training.search.results import SearchResult
 
 
 def data_page(
@@ -71,6 +73,8 @@ def run_page(
     sheets: Sequence[CamSheet],
     selection: Selection,
     registered: RegisteredVersion,
+    audits: Sequence[AuditReport] = (),
+    searches: Sequence[SearchResult] = (),
 ) -> str:
     """The run report. bundles, evaluations and sheets belong together by architecture name; baselines stand beside."""
     by_name = {evaluation.architecture: evaluation for evaluation in evaluations}

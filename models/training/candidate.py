@@ -7,36 +7,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_contracts.catalog import Catalog
 from data_contracts.image_store import ImageStore
-from data_contracts.ontology import Task, task_named
-from data_contracts.targets import targets
-from models.architectures import describe
 from models.evaluation.settings import EvaluationSettings
 from models.evaluation.validation_choices import choose_on_validation
-from models.preprocessing import Preprocessing
 from models.registry.bundle import BundleSpec, ModelBundle
-from models.training.augmentation_settings import AugmentationSettings
-from models.training.batches import LabelledRows
+from models.training.feature_cache import FeatureCache
 from models.training.history import EpochRecord
-from models.training.loop import train_classifier
-from models.training.settings import ArchitectureSettings, TrainingSettings
+from models.training.plan import TrainingPlan
 
 VERSIONED = ("lungline", "torch", "timm", "numpy", "pillow", "pandas", "scikit-learn")
-
-
-def labelled_rows(catalog: Catalog, split: str, task: Task) -> LabelledRows:
-    """The images of one split with what is true of them, by store row."""
-    kept = catalog.kept
-    chosen = kept[kept["split"] == split]
-    return LabelledRows(
-        rows=chosen["row"].to_numpy(dtype=np.int64),
-        targets=targets(chosen, task),
-        image_ids=chosen["image_id"].to_numpy(dtype=np.str_),
-        sources=chosen["source"].to_numpy(dtype=np.str_),
-    )
 
 
 def train_candidate(
@@ -48,56 +28,45 @@ def train_candidate(
     *,
     say: Callable[[str], None] | None = None,
     checkpoints: Path | None = None,
+    features: Path | None = None,
 ) -> ModelBundle:
     """Train and seal one architecture.
 
     shaped_by: the recipe sections that decide the weights (`Recipe.what_shapes`). on_epoch: called with each epoch's
-    record and how many there will be at most. say, checkpoints: as in `train_classifier`.
+    record and how many there will be at most. say, checkpoints: as in `train_classifier`. features: folder in which
+    frozen trunks' features are kept for all trainings; None: in memory.
     """
-    settings = TrainingSettings(**shaped_by["training"])
-    architecture = ArchitectureSettings(**shaped_by["architecture"])
-    task = task_named(shaped_by["task"])
-    usual = describe(architecture.name, architecture.cam_layer, architecture.options).preprocessing_mode
-    preprocessing = Preprocessing(
-        size=store.size, mode=architecture.preprocessing or usual, channels=architecture.channels
-    )
-    validation = labelled_rows(catalog, "val", task)
-    epochs = settings.for_architecture(architecture).epochs
-    trained = train_classifier(
-        architecture=architecture,
-        classes=task.class_names,
-        images=store.images,
-        train=labelled_rows(catalog, "train", task),
-        val=validation,
-        settings=settings,
-        augmentation=AugmentationSettings(**shaped_by["augmentation"]),
-        preprocessing=preprocessing,
-        multi_label=task.multi_label,
+    plan = TrainingPlan.read(store, catalog, shaped_by)
+    architecture = plan.architecture
+    epochs = plan.settings.for_architecture(architecture).epochs
+    trained = plan.carry_out(
+        architecture,
         on_epoch=lambda record: on_epoch(record, epochs),
         say=say,
         checkpoints=checkpoints,
+        features=None if features is None else FeatureCache(features, store.content_hash),
     )
     chosen = choose_on_validation(
-        validation.targets,
+        plan.val.targets,
         trained.val_probabilities,
-        task.class_names,
+        plan.task.class_names,
         trained.output,
         EvaluationSettings(**shaped_by["evaluation"]),
     )
     spec = BundleSpec(
         task=shaped_by["task"],
-        class_names=task.class_names,
+        class_names=plan.task.class_names,
         output=trained.output,
         architecture=architecture.name,
         options=architecture.options,
         in_chans=architecture.channels,
         image_size=store.size,
-        preprocessing=preprocessing,
+        preprocessing=plan.preprocessing,
         temperature=chosen.temperature,
         temperature_note=chosen.temperature_note,
         operating_points=chosen.operating_points,
         rule_in=chosen.rule_in,
-        seed=settings.seed,
+        seed=plan.settings.seed,
         recipe_name=shaped_by["name"],
         recipe=_without_paths(shaped_by),
         initial_weights=trained.initial_weights.model_dump(mode="json"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,19 +36,37 @@ class EpochLosses:
     reconstruction: float | None
 
 
+class Inputs(Protocol):
+    """What an epoch learns from: labelled rows, and what the network reads of them."""
+
+    @property
+    def rows(self) -> LabelledRows: ...
+
+    def inputs(self, batches: Sequence[Batch], *, seed: int, epoch: int) -> Iterable[torch.Tensor]:
+        """The network's input for one batch after another."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """What an epoch learns from. preprocessing: of the images as the augmentation returns them."""
+    """Images to learn from. preprocessing: of the images as the augmentation returns them."""
 
     feed: Feed
     rows: LabelledRows
     augmentation: AugmentationSettings
     preprocessing: Preprocessing
 
+    def inputs(self, batches: Sequence[Batch], *, seed: int, epoch: int) -> Iterator[torch.Tensor]:
+        """Changed images, (B, C, H, W) float32 per batch."""
+        streamed = self.feed.stream(batch.rows for batch in batches)
+        for batch, pixels in zip(batches, streamed, strict=True):
+            changed = augment(pixels, batch.rows, self.augmentation, seed=seed, epoch=epoch, repeats=batch.repeats)
+            yield self.preprocessing.apply(changed)
+
 
 def train_epoch(
     state: TrainingState,
-    data: TrainingData,
+    data: Inputs,
     objective: Objective,
     settings: TrainingSettings,
     compute: Compute,
@@ -58,26 +77,22 @@ def train_epoch(
 ) -> EpochLosses:
     """What is left of `state.epoch`, from its batch after `state.sums`, which is empty again afterwards.
 
-    network: `state.model` as it is to be called, compiled perhaps. between: called after each step but the last.
-    Raises ModelGateError where loss or gradient stop being finite, EnvironmentProblem where half a batch does not fit
-    the GPU either.
+    network: `state.model` as it is to be called, compiled perhaps, or its part that reads `data`. between: called after
+    each step but the last. Raises ModelGateError where loss or gradient stop being finite, EnvironmentProblem where
+    half a batch does not fit the GPU either.
     """
     batches = epoch_batches(
         data.rows, settings.batch_size, seed=settings.seed, epoch=state.epoch, sampling=settings.sampling
     )
     done = len(state.sums)
     todo = batches[done:]
-    for number, (batch, pixels) in enumerate(
-        zip(todo, data.feed.stream(batch.rows for batch in todo), strict=True), start=done
-    ):
-        changed = augment(
-            pixels, batch.rows, data.augmentation, seed=settings.seed, epoch=state.epoch, repeats=batch.repeats
-        )
+    streamed = data.inputs(todo, seed=settings.seed, epoch=state.epoch)
+    for number, (batch, inputs) in enumerate(zip(todo, streamed, strict=True), start=done):
         measures = _step(
             state,
             network or state.model,
             objective,
-            data.preprocessing.apply(changed),
+            inputs,
             tensor_of(batch.targets, compute.device),
             settings,
             compute,

@@ -27,12 +27,14 @@ from models.training.checkpoint import Checkpoints, Say
 from models.training.class_balance import ClassBalance, class_balance
 from models.training.device import Compute, choose_compute, compiled, kernels
 from models.training.epoch import TrainingData, train_epoch
+from models.training.feature_cache import FeatureCache
 from models.training.feeding import Feed
 from models.training.history import EpochRecord, PhaseRecord, TrainingHistory
 from models.training.identity import training_identity
 from models.training.loss_watch import LossWatch
 from models.training.objectives import Objective
 from models.training.phases import Phase, begin_phase, phase_of, plan_phases
+from models.training.reading import Readings, feature_notes
 from models.training.schedule import learning_rate
 from models.training.settings import ArchitectureSettings, TrainingSettings
 from models.training.state import TrainingState
@@ -74,16 +76,20 @@ def train_classifier(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     say: Say | None = None,
     checkpoints: Path | None = None,
+    features: FeatureCache | None = None,
+    with_probabilities: bool = True,
 ) -> TrainedClassifier:
     """Fit one architecture and keep the epoch that did best on validation.
 
     images: (N, H, W) uint8, usually a memory map; train and val name its rows. on_epoch is called after each
     epoch, also with those of an interrupted training that this one resumes; what it raises ends the training. say:
     told of what went otherwise than planned, the log if None. checkpoints: a folder of this training's own, from which
-    an interrupted one resumes; None: nothing is written. Equal arguments give equal weights bit for bit on one kind of
-    CPU and number of threads, interrupted or not, and torch's global generators are left as they were found.
-    Raises DataGateError for a class without training images or an empty validation set, ModelGateError where
-    loss or output stop being finite, UsageProblem for arguments that do not fit together.
+    an interrupted one resumes; None: nothing is written. features: where a frozen trunk's features are kept for this
+    and later trainings; None: in memory. with_probabilities: False leaves val_probabilities empty. Equal arguments
+    give equal weights bit for bit on one kind of CPU and number of threads, interrupted or not, and torch's global
+    generators are left as they were found. Raises DataGateError for a class without training images or an empty
+    validation set, ModelGateError where loss or output stop being finite, UsageProblem for arguments that do not fit
+    together.
     """
     settings = settings.for_architecture(architecture)
     output = settings.output(classes, multi_label=multi_label)
@@ -92,6 +98,7 @@ def train_classifier(
     shares = None if settings.sampling == "natural" else draw_shares(train, settings.sampling)
     balance = class_balance(train.targets, classes, output, settings.class_weights, shares)
     phases, notes = plan_phases(settings, architecture)
+    notes += feature_notes(phases, settings)
     compute = choose_compute(settings.precision)
 
     with (
@@ -122,28 +129,38 @@ def train_classifier(
             )
             keeper = Checkpoints(checkpoints, identity, say=say)
             keeper.resume(state)
+        data = TrainingData(
+            Feed(images, compute.device),
+            train,
+            augmentation,
+            preprocessing.model_copy(update={"size": input_size}),
+        )
         training = _Training(
             settings=settings,
             name=architecture.name,
             phases=phases,
             balance=balance,
-            data=TrainingData(
-                Feed(images, compute.device),
-                train,
-                augmentation,
-                preprocessing.model_copy(update={"size": input_size}),
+            readings=Readings.of(
+                state.model,
+                compiled(state.model, compute.device) if settings.compile else state.model,
+                data,
+                val,
+                preprocessing,
+                settings,
+                compute,
+                features=features,
+                say=say,
             ),
             val=val,
-            preprocessing=preprocessing,
             compute=compute,
             keeper=keeper,
             folder=checkpoints,
-            network=compiled(state.model, compute.device) if settings.compile else state.model,
         )
         stopped_early = training.run(state, on_epoch)
     state.best.restore(state.model)
     model = state.model.requires_grad_(True).eval()
-    val_probabilities = predict_probabilities(model, images, val.rows, preprocessing, output=output)
+    predicted = val.rows if with_probabilities else val.rows[:0]
+    val_probabilities = predict_probabilities(model, images, predicted, preprocessing, output=output)
     return TrainedClassifier(
         model=model.to("cpu", memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         output=output,
@@ -196,13 +213,11 @@ class _Training:
     name: str
     phases: list[Phase]
     balance: ClassBalance
-    data: TrainingData
+    readings: Readings
     val: LabelledRows
-    preprocessing: Preprocessing
     compute: Compute
     keeper: Checkpoints | None
     folder: Path | None
-    network: nn.Module
 
     def run(self, state: TrainingState, on_epoch: Callable[[EpochRecord], None] | None) -> str:
         """Train from where the state is to the end; why it ended early, or ""."""
@@ -230,6 +245,7 @@ class _Training:
     def _epoch(self, state: TrainingState) -> EpochRecord:
         phase, rate = phase_of(self.phases, state.epoch), learning_rate(self.settings, state.epoch)
         begin_phase(state.model, phase)
+        reading = self.readings.during(phase, state)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         if not state.sums:
@@ -241,21 +257,21 @@ class _Training:
         )
         trained = train_epoch(
             state,
-            self.data,
+            reading.train,
             objective,
             self.settings,
             self.compute,
             watch,
-            network=self.network,
+            network=reading.network,
             between=lambda: self._between(state, watch),
         )
         scores = validate(
-            state.judged,
-            self.data.feed,
+            reading.judged,
+            reading.val,
             self.val,
             self.balance,
             reconstruction_weight=phase.reconstruction_weight,
-            preprocessing=self.preprocessing,
+            preprocessing=reading.preprocessing,
             compute=self.compute,
             batch_size=self.settings.batch_size,
             epoch=state.epoch,

@@ -79,6 +79,13 @@ class TrainingSettings(_Section):
     freeze_epochs: int = Field(
         default=0, ge=0, le=1000, description="first epochs that train the head alone; none from random weights"
     )
+    feature_views: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="pictures of each image that a frozen trunk reads, once for all epochs: the image, then changed "
+        "copies; 0: it reads images anew in every epoch",
+    )
     batch_size: int = Field(default=32, ge=2, le=4096, description="images per optimiser step")
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="AdamW step size at the start")
     final_learning_rate: float = Field(default=1e-5, ge=0, le=1, description="where the cosine ends")

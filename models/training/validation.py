@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,8 +18,15 @@ from models.preprocessing import Preprocessing
 from models.training.batches import LabelledRows, consecutive_batches
 from models.training.class_balance import ClassBalance
 from models.training.device import Compute
-from models.training.feeding import Feed
 from models.training.objectives import Objective
+
+
+class Reader(Protocol):
+    """What images, or features of them, are read from: a `Feed`, or `FrozenFeatures`."""
+
+    def stream(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[torch.Tensor]:
+        """What is kept of one batch of store rows after another."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +46,20 @@ class ValidationScores:
 
 def validate(
     model: nn.Module,
-    feed: Feed,
+    feed: Reader,
     val: LabelledRows,
     balance: ClassBalance,
     *,
     reconstruction_weight: float = 0.0,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | None,
     compute: Compute,
     batch_size: int,
     epoch: int,
 ) -> ValidationScores:
     """Scores of `model` on the validation images, in the precision of training.
 
-    Raises ModelGateError where the network answers with numbers that are not finite.
+    preprocessing: of what `feed` reads; None where that is the model's input already. Raises ModelGateError where the
+    network answers with numbers that are not finite.
     """
     objective = Objective.of(
         balance, torch.device("cpu"), reconstruction_weight=reconstruction_weight, dtype=torch.float64
@@ -107,10 +117,10 @@ def _accuracy(targets: NDArray[np.int8], probabilities: NDArray[np.float64], mul
 @torch.inference_mode()
 def _answers(
     model: nn.Module,
-    feed: Feed,
+    feed: Reader,
     rows: NDArray[np.int64],
     objective: Objective,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | None,
     compute: Compute,
     batch_size: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -119,7 +129,8 @@ def _answers(
     parts, errors = [], []
     with compute.autocast():
         for images in feed.stream(consecutive_batches(rows, batch_size)):
-            logits, error = objective.answers(model, preprocessing.apply(images))
+            inputs = images if preprocessing is None else preprocessing.apply(images)
+            logits, error = objective.answers(model, inputs)
             parts.append(logits)
             errors.append(logits.new_zeros(len(logits)) if error is None else error)
     first, second = (torch.cat(some).to("cpu", torch.float64).numpy() for some in (parts, errors))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
+from models.registry.decisions.entries import utc_text
+from models.registry.status import ModelStatus, VersionSummary
+from pipelines.commands.decide import print_findings
 from pipelines.commands.output import console, print_json, print_table
 from pipelines.environment import prepare_environment
 from pipelines.recipe import load_recipe, recipe_names
@@ -12,18 +17,27 @@ RECENT = 5
 def status(as_json: bool) -> None:
     """Models of the built-in recipes and of every recipe that ever ran; no drift verdict exists yet, and it says so."""
     environment = prepare_environment()
+    from models.registry.decisions.history import models_in
+    from models.registry.decisions.recovery import recover
+    from models.registry.decisions.watchdog import verify
     from models.registry.follow import tracking_store
     from models.registry.status import model_status, recent_runs
 
     store = tracking_store(environment.workspace)
+    for note in recover(environment.workspace, store):
+        print(f"Note: {note}.", file=sys.stderr)
+    inspection = verify(environment.workspace, store)
     runs = recent_runs(store, RECENT)
     known = dict.fromkeys([*(load_recipe(name).model_name for name in recipe_names())])
     known |= dict.fromkeys(f"lungline-{run.experiment}" for run in runs)
-    models = [model_status(store, name) for name in known]
+    lines = inspection.reading.lines
+    known |= dict.fromkeys(models_in(lines))
+    models = [model_status(store, name, lines) for name in known]
     if as_json:
         print_json(
             {
                 "models": [model.model_dump(mode="json") for model in models],
+                "findings": [finding.model_dump(mode="json") for finding in inspection.findings],
                 "runs": [run.model_dump(mode="json") for run in runs],
                 "drift": None,
                 "tracking": environment.tracking_uri,
@@ -33,20 +47,36 @@ def status(as_json: bool) -> None:
     rows = [
         (
             model.name,
-            f"version {model.champion.version}" if model.champion else "none",
-            f"version {model.challenger.version}" if model.challenger else "none",
+            _number(model.champion),
+            _number(model.previous),
+            _number(model.challenger),
             _headline(model.challenger.metrics) if model.challenger else "",
         )
         for model in models
     ]
-    print_table(("model", "champion", "challenger", "challenger on test"), rows)
+    print_table(("model", "champion", "previous", "challenger", "challenger on test"), rows)
     console().print()
+    _print_decisions(models)
+    print_findings(inspection.findings)
     if runs:
         rows = [(run.pipeline_run, run.experiment, run.status.lower(), run.started_at) for run in runs]
         print_table(("run", "recipe", "ended", "started (UTC)"), rows)
     else:
         console().print("No training run yet: `lungline train quickstart` makes one.")
     console().print("\nDrift: no verdict yet.")
+
+
+def _print_decisions(models: list[ModelStatus]) -> None:
+    """The latest decision about each model that has one."""
+    latest = [model.decisions[0] for model in models if model.decisions]
+    if latest:
+        rows = [(d.model, d.kind, d.version or "", str(d.person), utc_text(d.time)) for d in latest]
+        print_table(("last decision", "", "version", "by", "at"), rows)
+        console().print()
+
+
+def _number(version: VersionSummary | None) -> str:
+    return f"version {version.version}" if version else "none"
 
 
 def _headline(metrics: dict[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_data_path, bench_image_store
+from tests.bench import bench_catalog, bench_data_path, bench_hash_search, bench_image_store
 
 if __name__ == "__main__":
-    sys.exit(max(bench.main() for bench in (bench_image_store, bench_data_path)))
+    sys.exit(max(bench.main() for bench in (bench_image_store, bench_data_path, bench_hash_search, bench_catalog)))

@@ -34,3 +34,31 @@ def judge(comparisons: Sequence[Comparison]) -> int:
     for comparison in comparisons:
         print(comparison.line())
     return int(any(comparison.missed for comparison in comparisons))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One promise in absolute terms: what was measured, and what it may be at most; no `most` where it only informs."""
+
+    name: str
+    measured: float
+    most: float | None
+    unit: str
+
+    @property
+    def missed(self) -> bool:
+        return self.most is not None and self.measured > self.most
+
+    def line(self) -> str:
+        start = f"{self.name:<58}{self.measured:>12,.1f}"
+        if self.most is None:
+            return f"{start}{'':>10} {self.unit}"
+        return f"{start}{self.most:>10,.0f} {self.unit}  {'MISSED' if self.missed else 'ok'}"
+
+
+def judge_limits(limits: Sequence[Limit]) -> int:
+    """Print the table; 1 where a promise is not kept, else 0."""
+    print(f"{'':<58}{'measured':>12}{'at most':>10}")
+    for limit in limits:
+        print(limit.line())
+    return int(any(limit.missed for limit in limits))

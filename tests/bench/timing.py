@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def cpu_seconds(function: Callable[[], object], repeats: int = 3) -> float:
@@ -13,6 +15,29 @@ def cpu_seconds(function: Callable[[], object], repeats: int = 3) -> float:
     """
     function()
     return min(_once(function) for _ in range(repeats))
+
+
+def cpu_seconds_in_turn(
+    usual: Callable[[], object], ours: Callable[[], object], repeats: int = 4
+) -> tuple[float, float]:
+    """CPU seconds of either function as `cpu_seconds`, measured in turn, so that what disturbs one disturbs both."""
+    usual(), ours()
+    pairs = [(_once(usual), _once(ours)) for _ in range(repeats)]
+    return min(first for first, _ in pairs), min(second for _, second in pairs)
+
+
+@contextmanager
+def one_processor() -> Iterator[None]:
+    """Keep the process on one processor: two threads that share a core cost each other CPU time."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _once(function: Callable[[], object]) -> float:

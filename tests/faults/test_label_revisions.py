@@ -10,7 +10,12 @@ import pytest
 
 from data_contracts.catalog import Catalog
 from data_contracts.errors import DataGateError, UsageProblem
-from data_contracts.sources.label_revisions import check_pinned_table, label_differences, read_labels
+from data_contracts.sources.label_revisions import (
+    check_pinned_table,
+    check_pinned_tables,
+    label_differences,
+    read_labels,
+)
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,OriginalImage[Width,Height],\n"
 OLD = "a.png,Mass,0,1,9,9\nb.png,Mass|Nodule,0,2,9,9\nc.png,No Finding,0,3,9,9\nd.png,Hernia,0,4,9,9\n"
@@ -83,3 +88,23 @@ def test_f11_a_table_that_cannot_be_read_is_a_usage_problem(tmp_path: Path) -> N
     page.write_bytes(b"<!DOCTYPE html>")
     with pytest.raises(UsageProblem, match=r"new\.csv cannot be read as a table of labels"):
         check_pinned_table(page, "0" * 64, earlier=table(tmp_path / "old.csv", OLD))
+
+
+def test_f11_labels_of_a_table_that_passed_are_what_a_later_revision_is_compared_with(tmp_path: Path) -> None:
+    table_path = tmp_path / "data" / "nih" / "Data_Entry_2017.csv"
+    table_path.parent.mkdir(parents=True)
+    table_path.write_text("Image Index,Finding Labels,Patient ID\n1_000.png,Mass,7\n2_000.png,No Finding,8\n")
+    pinned = {table_path.name: sha256(table_path)}
+    check_pinned_tables(pinned, tmp_path / "data", tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert "Patient" not in kept.read_text()
+    table_path.write_text(
+        "Image Index,Finding Labels,Patient ID\n1_000.png,Mass|Nodule,7\n2_000.png,No Finding,8\n"
+    )
+    with pytest.raises(DataGateError, match=r"1 images have other labels \(Nodule \+1 -0\)"):
+        check_pinned_tables(pinned, tmp_path / "data", tmp_path / "kept")
+
+
+def test_f11_a_pinned_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageProblem, match=r"pins labels\.csv"):
+        check_pinned_tables({"labels.csv": "0" * 64}, tmp_path, tmp_path / "kept")

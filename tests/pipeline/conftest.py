@@ -81,7 +81,7 @@ def run_lungline(home: Path, *arguments: str, cwd: Path | None = None) -> Finish
         cwd=cwd or home,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models.explanation.picture import GAP, TILE, draw_cam
-from models.explanation.results import CamSheet
-from models.explanation.settings import ExplanationSettings
-from models.explanation.sheet import build_cam_sheet, choose_examples, choose_findings
+from data_contracts.targets import truth_table
+from models.explanation.cases import Cases
+from models.explanation.grad_cam import Explainer
+from models.explanation.picture import BAR, GAP, TILE, WIDTH, draw_cam, peak
+from models.explanation.results import CamItem
+from models.explanation.sheet import choose_examples, choose_findings, draw_examples, draw_outcomes
 from models.preprocessing import Preprocessing
 
 
@@ -104,8 +106,8 @@ def test_a_finding_without_a_threshold_is_never_called() -> None:
 
 def _tiles(png: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int64)
-    assert picture.shape == (TILE, 2 * TILE + GAP, 3)
-    return picture[:, :TILE], picture[:, TILE + GAP :]
+    assert picture.shape == (TILE, WIDTH, 3)
+    return picture[:, :TILE], picture[:, TILE + GAP : 2 * TILE + GAP]
 
 
 GREY = np.random.default_rng(1).integers(60, 200, size=(TILE, TILE), dtype=np.uint8)
@@ -123,7 +125,7 @@ def test_the_left_tile_is_the_untouched_image() -> None:
 
 def test_weak_regions_stay_grey_and_the_strongest_is_marked() -> None:
     left, right = _tiles(draw_cam(GREY, _bump()))
-    assert np.array_equal(right[150:], left[150:])
+    assert np.array_equal(right[110:], left[110:])
     peak_row, peak_column = (np.array([8, 20]) + 0.5) * TILE / 32
     cross = right[int(peak_row) - 2 : int(peak_row) + 3, int(peak_column) - 2 : int(peak_column) + 3]
     assert (cross == 255).all(axis=2).sum() >= 5
@@ -168,50 +170,106 @@ def _net(head_weight: float | None = None) -> _Net:
         return _Net(head_weight)
 
 
-def _sheet(model: nn.Module, frame: pd.DataFrame, thresholds: dict[str, float] | None = None) -> CamSheet:
-    return build_cam_sheet(
-        model,
-        architecture="tiny",
-        cam_layer="features",
-        images=np.random.default_rng(0).integers(256, size=(12, 32, 32), dtype=np.uint8),
-        frame=frame,
-        class_names=["a", "b"],
-        preprocessing=Preprocessing(size=32, mode="half"),
-        settings=ExplanationSettings(examples_per_class=2),
-        thresholds=thresholds,
-    )
+IMAGES = np.random.default_rng(0).integers(256, size=(12, 32, 32), dtype=np.uint8)
+
+
+def _explainer(model: nn.Module) -> Explainer:
+    return Explainer.of(model, "features", IMAGES, Preprocessing(size=32, mode="half"))
+
+
+def _sheet(model: nn.Module, frame: pd.DataFrame, thresholds: dict[str, float] | None = None) -> list[CamItem]:
+    classes = ["a", "b"]
+    if thresholds is None:
+        return draw_examples(_explainer(model), choose_examples(frame, classes, 2), classes)
+    return draw_examples(_explainer(model), choose_findings(frame, classes, thresholds, 2), classes)
 
 
 def test_the_sheet_holds_each_chosen_image_and_is_the_same_twice() -> None:
     frame = _frame(["a", "a", "b", "b"], [0.9, 0.2, 0.7, 0.4])
     frame["row"] = [11, 3, 5, 0]
     sheet = _sheet(_net(), frame)
-    assert (sheet.architecture, sheet.layer) == ("tiny", "features")
-    assert [(item.image_id, item.truth, item.predicted, item.outcome) for item in sheet.items] == [
+    assert [(item.image_id, item.truth, item.predicted, item.outcome) for item in sheet] == [
         ("i0", "a", "a", "correct"),
         ("i1", "a", "b", "wrong"),
         ("i3", "b", "b", "correct"),
         ("i2", "b", "a", "wrong"),
     ]
-    assert [item.probability for item in sheet.items] == [0.9, 0.8, 0.6, 0.7]
-    _tiles(base64.b64decode(sheet.items[0].picture_png_base64))
+    assert [item.probability for item in sheet] == [0.9, 0.8, 0.6, 0.7]
+    _tiles(base64.b64decode(sheet[0].picture_png_base64))
     assert _sheet(_net(), frame) == sheet
 
 
 def test_the_sheet_of_findings_explains_the_finding_and_keeps_all_that_is_true() -> None:
     sheet = _sheet(_net(), _findings(), {"a": 0.5, "b": 0.5})
-    assert [(item.image_id, item.truth, item.predicted, item.outcome) for item in sheet.items] == [
+    assert [(item.image_id, item.truth, item.predicted, item.outcome) for item in sheet] == [
         ("i0", "a|b", "a", "correct"),
         ("i1", "none", "a", "wrong"),
         ("i0", "a|b", "b", "correct"),
     ]
-    assert sheet.items[0].picture_png_base64 != sheet.items[2].picture_png_base64
+    assert sheet[0].picture_png_base64 != sheet[2].picture_png_base64
 
 
 def test_the_sheet_flags_maps_without_a_positive_region() -> None:
     sheet = _sheet(_net(head_weight=-1.0), _frame(["a"], [0.9]))
-    assert [item.all_zero for item in sheet.items] == [True]
+    assert [item.all_zero for item in sheet] == [True]
 
 
 def test_a_split_without_images_gives_an_empty_sheet() -> None:
-    assert _sheet(_net(), _frame([], [])).items == []
+    assert _sheet(_net(), _frame([], [])) == []
+
+
+def _cases(frame: pd.DataFrame, *, multi_label: bool = False) -> Cases:
+    unknown = frame["unknown_classes"] if multi_label else pd.Series("", index=frame.index)
+    truth = truth_table(frame["label"], unknown, ["a", "b"], multi_label=multi_label)
+    return Cases(frame, truth, frame[["p_a", "p_b"]].to_numpy(), ["a", "b"])
+
+
+def test_each_outcome_at_the_operating_point_shows_its_middle_image() -> None:
+    frame = _frame(["a"] * 5 + ["b"] * 4, [0.9, 0.7, 0.8, 0.2, 0.4, 0.6, 0.1, 0.3, 0.2])
+    items = draw_outcomes(_explainer(_net()), _cases(frame), {"a": 0.5}, 1)
+    assert [(item.outcome, item.image_id, item.of, item.probability) for item in items] == [
+        ("true positive", "i2", 3, 0.8),
+        ("false positive", "i5", 1, 0.6),
+        ("false negative", "i4", 2, 0.4),
+        ("true negative", "i8", 3, 0.2),
+    ]
+    assert {(item.class_name, item.threshold) for item in items} == {("a", 0.5)}
+
+
+def test_an_image_of_which_a_finding_is_unknown_is_no_outcome_for_it() -> None:
+    items = draw_outcomes(_explainer(_net()), _cases(_findings(), multi_label=True), {"a": 0.5, "b": 0.5}, 3)
+    assert [(item.class_name, item.outcome, item.image_id, item.truth) for item in items] == [
+        ("a", "true positive", "i0", "a|b"),
+        ("a", "false positive", "i1", "none"),
+        ("a", "false negative", "i2", "a"),
+        ("b", "true positive", "i0", "a|b"),
+        ("b", "false negative", "i3", "b"),
+        ("b", "true negative", "i1", "none"),
+    ]
+
+
+def test_no_outcomes_are_drawn_without_operating_points_or_images() -> None:
+    assert draw_outcomes(_explainer(_net()), _cases(_frame(["a"], [0.9])), {}, 1) == []
+    assert draw_outcomes(_explainer(_net()), _cases(_frame([], [])), {"a": 0.5}, 1) == []
+
+
+def test_the_bar_runs_from_the_maximum_to_grey_with_the_contour_in_the_middle() -> None:
+    picture = np.asarray(Image.open(io.BytesIO(draw_cam(GREY, _bump()))).convert("RGB")).astype(np.int64)
+    bar = picture[:, -BAR:]
+    assert (bar == bar[:, :1]).all()
+    assert bar[0, 0].tolist() == pytest.approx([209, 195, 68], abs=2)  # viridis' yellow over mid grey
+    assert (bar[-TILE // 4 :] == 128).all()
+    (white,) = np.flatnonzero((bar[:, 0] == 255).all(axis=1))
+    assert white == pytest.approx(TILE / 2, abs=1)
+
+
+def test_the_peak_of_a_plateau_is_its_middle() -> None:
+    cam = np.zeros((9, 9), dtype=np.float32)
+    cam[2:7, 6:9] = 1
+    assert peak(cam) == (4, 7)
+
+
+def test_the_peak_of_two_equal_maxima_is_one_of_them() -> None:
+    cam = np.zeros((9, 9), dtype=np.float32)
+    cam[1, 1] = cam[7, 7] = 1
+    assert peak(cam) == (1, 1)

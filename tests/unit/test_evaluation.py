@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from scipy.special import softmax
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 
 from data_contracts.errors import DataGateError, ModelGateError
 from data_contracts.ontology import Task, TaskClass
 from models.evaluation.evaluate import evaluate
 from models.evaluation.intervals import proportion
 from models.evaluation.predictions import Predictions
-from models.evaluation.results import Evaluation, OperatingPoint
+from models.evaluation.results import Evaluation, OperatingPoint, RuleIn
 from models.evaluation.settings import EvaluationSettings
 
 QUICK = EvaluationSettings(bootstrap_resamples=100)
@@ -390,3 +391,140 @@ def test_unknown_labels_are_refused() -> None:
 def test_images_without_identity_group_are_refused() -> None:
     with pytest.raises(DataGateError, match="30 images"):
         _evaluate(_noisy(30, group_id=""))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "kappa", "mcc", "macro_f1"),
+    [
+        (SIMPLE_CNN, 0.95395, 0.95399, 0.97024),
+        (RESNET_INTERNAL, 0.90025, 0.90054, 0.93577),
+        (RESNET_EXTERNAL, 0.83990, 0.84158, 0.91232),
+        (STACKED_CNN, 0.87453, 0.87657, 0.90609),
+        (COVID_NET, 0.9, 0.90074, 0.93362),
+    ],
+)
+def test_published_matrices_give_their_published_agreement(
+    matrix: list[list[int]], kappa: float, mcc: float, macro_f1: float
+) -> None:
+    evaluation = _evaluate(_of_matrix(matrix))
+    found = (evaluation.kappa.value, evaluation.mcc.value, evaluation.macro_f1.value)
+    assert found == pytest.approx((kappa, mcc, macro_f1), abs=5.1e-6)
+    assert evaluation.micro_f1 == evaluation.micro_precision == evaluation.micro_recall == evaluation.accuracy
+
+
+def test_a_class_has_its_area_twice_with_the_interval_of_patients_and_of_delong() -> None:
+    one = _evaluate(_noisy(200)).classes[0]
+    assert one.roc_auc_delong.value == pytest.approx(one.roc_auc.value, abs=1e-12)
+    assert one.roc_auc_delong.method.startswith("delong")
+    grouped = _evaluate(_noisy(200, group_id=[f"g{i // 2}" for i in range(200)])).classes[0]
+    assert grouped.roc_auc_delong.method.startswith("obuchowski")
+
+
+def test_average_precision_stands_beside_the_prevalence() -> None:
+    predictions = _noisy(300)
+    for k, one in enumerate(_evaluate(predictions).classes):
+        positive = predictions.labels == k
+        expected = average_precision_score(positive, predictions.probabilities[:, k])
+        assert one.average_precision.value == pytest.approx(expected)
+        assert one.prevalence.value == pytest.approx(positive.mean())
+
+
+def test_predictive_values_are_stated_at_the_prevalences_of_the_recipe() -> None:
+    # Sensitivity 0.95, specificity 0.80: PPV and NPV as published for these shares.
+    labels = np.repeat([0, 1], [100, 100])
+    called = np.concatenate([np.arange(100) < 95, np.arange(100) < 20])
+    first = np.where(called, 0.9, 0.1)
+    one = _evaluate(_predictions(labels, np.stack([first, 1 - first], axis=1))).classes[0]
+    found = [(v.prevalence, v.ppv.value, v.npv.value) for v in one.predictive_values]
+    expected = [
+        (0.01, 0.04578, 0.99937),
+        (0.05, 0.20, 0.99672),
+        (0.10, 0.34545, 0.99310),
+        (0.50, 0.82609, 0.94118),
+    ]
+    assert np.array(found) == pytest.approx(np.array(expected), abs=5.1e-6)
+    clinic = EvaluationSettings(bootstrap_resamples=100, prevalences=[0.2])
+    other = _evaluate(_noisy(60), settings=clinic).classes[0]
+    assert [value.prevalence for value in other.predictive_values] == [0.2]
+
+
+def test_the_net_benefit_of_the_covid_net_class_is_the_published_one() -> None:
+    covid = _evaluate(_of_matrix(COVID_NET)).classes[2]
+    found = {point.threshold: (point.model.value, point.treat_all) for point in covid.net_benefit}
+    # Its probabilities are 0.8 where it calls and 0.1 where not: below a threshold of 0.1 all are called.
+    assert found[0.2] == pytest.approx((0.3025, 0.166667), abs=5e-7)
+    assert found[0.5] == pytest.approx((0.30, -0.333333), abs=5e-7)
+
+
+def test_calibration_is_measured_per_class_and_over_all() -> None:
+    predictions = _noisy(300)
+    evaluation = _evaluate(predictions)
+    for k, one in enumerate(evaluation.classes):
+        expected = brier_score_loss(predictions.labels == k, predictions.probabilities[:, k])
+        assert one.calibration.brier.value == pytest.approx(expected)
+        assert sum(bin_.n for bin_ in one.calibration.curve) == 300
+    expected = log_loss(predictions.labels, predictions.probabilities)
+    assert evaluation.calibration.log_loss.value == pytest.approx(expected)
+    assert evaluation.before_temperature is None
+    assert evaluation.temperature == 1
+
+
+def test_calibration_before_the_temperature_is_that_of_the_undivided_logits() -> None:
+    generator = np.random.default_rng(3)
+    labels, logits = np.arange(300) % 3, generator.normal(size=(300, 3))
+    plain, divided = softmax(logits, axis=1), softmax(logits / 1.7, axis=1)
+    measured = _evaluate(_predictions(labels, divided), temperature=1.7)
+    before, untempered = measured.before_temperature, _evaluate(_predictions(labels, plain)).calibration
+    assert before.log_loss.value == pytest.approx(untempered.log_loss.value, abs=1e-12)
+    assert before.answers.ece == pytest.approx(untempered.answers.ece, abs=1e-12)
+    assert measured.notes[-1].startswith("Probabilities are those of logits divided by 1.7")
+
+
+def test_between_operating_point_and_rule_in_threshold_a_person_reads() -> None:
+    labels = np.repeat([0, 1], 50)
+    first = np.concatenate([np.linspace(0.3, 1, 50), np.linspace(0, 0.7, 50)])
+    found = proportion(98, 100, undefined="")
+    rule_in = RuleIn(threshold=0.8, target_specificity=0.98, specificity=found, sensitivity=found, assured=True)
+    predictions = _predictions(labels, np.stack([first, 1 - first], axis=1))
+    ill, well = _evaluate(predictions, rule_in={"c0": rule_in}).classes
+    assert ill.rule_in == rule_in
+    between = (first >= 0.5) & (first < 0.8)
+    assert ill.abstain.abstained.value == pytest.approx(between.mean())
+    assert ill.abstain.missed.value == pytest.approx((first[:50] < 0.5).mean())
+    assert ill.abstain.false_alarm.value == 0
+    assert (well.rule_in, well.abstain) == (None, None)
+
+
+def test_the_sample_size_is_said_also_of_a_perfect_class() -> None:
+    labels = np.repeat([0, 1], 30)
+    one = _evaluate(_predictions(labels, np.eye(2)[labels])).classes[0]
+    assert "a sensitivity of about 0.95 to within 0.05 takes 73 positive images; there are 30." in one.sample_size
+    assert "takes 110 positive and 110 negative images; there are 30 and 30." in one.sample_size
+
+
+def test_averages_of_findings_pool_the_calls_at_their_thresholds() -> None:
+    truth, probabilities = _noisy_findings()
+    evaluation = _evaluate_findings(_findings(truth, probabilities))
+    known = truth >= 0
+    assert evaluation.micro_f1.value == pytest.approx(f1_score(truth[known] == 1, probabilities[known] >= 0.5))
+    assert evaluation.kappa.undefined == evaluation.mcc.undefined == "several classes may be true at once"
+    assert evaluation.calibration.answers.n == known.sum()
+
+
+def test_the_test_set_is_named_by_its_images_and_truths() -> None:
+    first = _evaluate(_noisy(100)).test_set
+    assert len(first) == 64
+    assert _evaluate(_noisy(100), settings=EvaluationSettings(bootstrap_resamples=150)).test_set == first
+    assert _evaluate(_noisy(101)).test_set != first
+
+
+def test_an_evaluation_from_before_these_measures_is_still_read() -> None:
+    evaluation = _evaluate(_noisy(60))
+    older = {"kappa", "mcc", "macro_f1", "calibration", "subgroups", "test_set", "readings", "temperature"}
+    content = evaluation.model_dump(mode="json", exclude=older)
+    for one in content["classes"]:
+        del one["roc_auc_delong"], one["calibration"], one["sample_size"]
+    read = Evaluation.model_validate(content)
+    assert read.accuracy == evaluation.accuracy
+    assert read.kappa.undefined.startswith("not measured by the version")
+    assert read.classes[0].calibration is None

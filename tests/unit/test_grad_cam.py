@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from data_contracts.errors import UsageProblem
-from models.explanation.grad_cam import grad_cam
+from data_contracts.errors import ModelGateError, UsageProblem
+from models.architectures import build
+from models.explanation.grad_cam import BATCH, Explainer, Method, grad_cam, method_for
+from models.preprocessing import Preprocessing
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,82 @@ def test_an_in_place_relu_after_the_layer_does_not_reach_the_activations() -> No
     expected = _closed_form(model, "features", inputs, weight, 64)
     found = grad_cam(model, "features.norm5", inputs, np.array([1, 2]))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "layer", "classes"),
+    [
+        ("resnet18", {}, "layer4", 3),
+        ("densenet121", {}, "features.norm5", 3),
+        ("ae_cnn", {"backbone": "resnet18"}, "backbone.layer4", 3),
+        ("resnet18", {}, "layer4", 1),
+    ],
+)
+def test_the_closed_form_equals_captum(name: str, options: dict[str, object], layer: str, classes: int) -> None:
+    model = _seeded(lambda: build(name, num_classes=classes, in_chans=1, img_size=64, options=options))
+    inputs, of_class = _inputs(4, size=64), np.array([0, 1, 0, 1]) if classes == 1 else np.array([0, 1, 2, 0])
+    assert method_for(model, layer, inputs[:1]) == "closed form"
+    found, expected = (
+        grad_cam(model, layer, inputs, of_class, method=method) for method in ("closed form", "captum")
+    )
+    assert expected.max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * expected.max())
+
+
+def test_the_gradient_of_a_pooled_linear_head_is_its_weights_over_the_number_of_cells() -> None:
+    # The published identity: alpha_k = W_ck / (h w) at every cell (Selvaraju et al. 2017, section 3.1).
+    model = _seeded(lambda: timm.create_model("resnet18", num_classes=3, in_chans=1)).eval()
+    features = model.forward_features(_inputs(1, size=96)).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(model.forward_head(features)[0, 2], features)
+    expected = (model.fc.weight.detach()[2] / 9)[None, :, None, None].expand_as(gradient)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "method"),
+    [
+        ("simple_cnn", "features.7", "captum"),
+        ("resnet50_two_layer", "layer4", "captum"),
+        ("convnext_atto", "stages.3", "captum"),
+        ("resnet18", "layer3", "captum"),
+        ("resnet18", "layer4", "closed form"),
+        # The output of this module is overwritten by the in-place ReLU after it.
+        ("densenet121", "features.norm5.drop", "captum"),
+    ],
+)
+def test_the_closed_form_is_used_only_where_it_holds(name: str, layer: str, method: Method) -> None:
+    model = _seeded(lambda: build(name, num_classes=2, in_chans=1, img_size=64))
+    assert method_for(model, layer, _inputs(1, size=64)) == method
+    assert model.training
+
+
+def test_maps_in_bf16_agree_with_exact_ones() -> None:
+    model = _seeded(lambda: timm.create_model("resnet18", num_classes=3, in_chans=1))
+    inputs, classes = _inputs(4, size=96), np.array([0, 1, 2, 0])
+    exact, rounded = (grad_cam(model, "layer4", inputs, classes, bf16=bf16) for bf16 in (False, True))
+    drawn = exact.reshape(4, -1).max(axis=1) > 0
+    assert drawn.sum() >= 2
+    for one, other in zip(exact[drawn], rounded[drawn], strict=True):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99
+
+
+def test_an_explainer_gives_maps_in_the_order_of_its_rows() -> None:
+    model = _seeded(lambda: timm.create_model("resnet18", num_classes=3, in_chans=1))
+    images = np.random.default_rng(0).integers(256, size=(BATCH + 3, 64, 64), dtype=np.uint8)
+    preprocessing = Preprocessing(size=64, mode="half")
+    explainer = Explainer.of(model, "layer4", images, preprocessing)
+    assert (explainer.method, explainer.cells()) == ("closed form", (2, 2))
+    rows, classes = np.arange(BATCH + 3)[::-1].copy(), np.arange(BATCH + 3) % 3
+    expected = grad_cam(model, "layer4", preprocessing.apply(images[rows]), classes)
+    np.testing.assert_allclose(np.stack([*explainer.maps(rows, classes)]), expected, rtol=1e-4, atol=1e-6)
+    assert list(explainer.maps(rows[:0], classes[:0])) == []
+
+
+def test_activations_that_are_not_finite_are_refused_rather_than_drawn() -> None:
+    model = _seeded(_PooledNet)
+    nn.init.constant_(model.stem.bias, float("nan"))
+    with pytest.raises(ModelGateError, match="not finite"):
+        grad_cam(model, "activation", _inputs(2), np.array([0, 1]))
 
 
 @pytest.mark.parametrize("layer", ["last", "activation"])

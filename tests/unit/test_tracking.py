@@ -360,7 +360,7 @@ def test_files_changed_in_the_artifact_store_are_not_handed_out(
     store: TrackingStore, home: Path, tmp_path: Path
 ) -> None:
     registered = register(store, make_bundle(tmp_path / "a", 7.0), "tampered")
-    kept = home / "artifacts" / registered.run_id / "artifacts" / "bundle"
+    kept = home / "artifacts" / registered.run_id / "artifacts" / "model" / "bundle"
     weights = bytearray((kept / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (kept / "weights.safetensors").write_bytes(weights)

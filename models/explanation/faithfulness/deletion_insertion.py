@@ -96,8 +96,8 @@ def _judged(areas: NDArray[np.float64], settings: FaithfulnessSettings) -> Delet
     over_random, over_centre = (mean(score[:, 0] - score[:, control]) for control in (1, 2))
     verdict = worst_of([verdict_on(over_random, at_least=0), verdict_on(over_centre, at_least=0)])
     said = (
-        f"insertion minus deletion area is above that of a random map by {in_words(over_random)}, and above that of "
-        f"a blob at the centre by {in_words(over_centre)}."
+        f"the area of insertion minus deletion is {in_words(over_random)} more than a random map has, and "
+        f"{in_words(over_centre)} more than a blob at the centre."
         if over_random.value is not None
         else f"{undefined}."
     )

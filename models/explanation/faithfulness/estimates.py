@@ -14,6 +14,7 @@ from models.explanation.results import ClassCheck, Verdict
 from models.explanation.settings import FaithfulnessSettings
 
 LEFT_OUT = "left out by the recipe"
+FEWEST_IMAGES = 5  # resamples of fewer say little about other images
 
 
 def estimate(
@@ -31,15 +32,16 @@ def estimate(
 def verdict_on(measured: Estimate, *, at_least: float) -> Verdict:
     """passed where the whole interval reaches `at_least`, failed where none of it does.
 
-    Images that all give the same value have no interval; few of them prove nothing either way.
+    Images that all give the same value have no interval; that alone proves no success.
     """
     if measured.value is None:
         return "not evaluated"
-    if measured.low is None or measured.high is None:
+    if measured.n < FEWEST_IMAGES:
         return "inconclusive"
-    if measured.low >= at_least:
+    if measured.low is not None and measured.low >= at_least:
         return "passed"
-    return "failed" if measured.high < at_least else "inconclusive"
+    highest = measured.value if measured.high is None else measured.high
+    return "failed" if highest < at_least else "inconclusive"
 
 
 def worst_of(verdicts: Iterable[Verdict]) -> Verdict:

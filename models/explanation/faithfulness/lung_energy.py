@@ -19,6 +19,10 @@ from models.explanation.settings import FaithfulnessSettings
 # What a map of a finding must reach, as medians over images: more than a map without any preference, and most of it.
 REQUIRED_LIFT = 1.3
 REQUIRED_ENERGY = 0.5
+_ASKED_FOR = (
+    f"Asked for is {REQUIRED_ENERGY:.0%} of a map in the lungs and {REQUIRED_LIFT} times what a map without any "
+    "preference has there."
+)
 
 # Store row -> (h, w) mask over the same field of view, or None where there is none.
 LungMask = Callable[[int], NDArray[np.bool_] | None]
@@ -51,11 +55,8 @@ def measure_lung_energy(
     classes = [_of_class(explainer, cases, one, lung_mask, settings) for one in findings]
     verdict = worst_of(one.verdict for one in classes)
     reason = _missing(settings) if verdict == "not evaluated" else ""
-    said = reason or (
-        f"{listed(classes)}. Asked for is {REQUIRED_ENERGY:.0%} of a map in the lungs and {REQUIRED_LIFT} times what "
-        "a map without any preference has there."
-    )
-    return LungEnergy(verdict=verdict, reason=reason, statement=f"Lung energy {verdict}: {said}", classes=classes)
+    said = f"not evaluated: {reason}." if reason else f"{listed(classes)}. {_ASKED_FOR}"
+    return LungEnergy(verdict=verdict, reason=reason, statement=f"Lung energy {said}", classes=classes)
 
 
 def _of_class(

@@ -65,13 +65,8 @@ def play_pointing_game(
     classes = [_of_class(explainer, cases, one, k, settings) for k, one in enumerate(task.classes)]
     verdict = worst_of(one.verdict for one in classes)
     reason = _missing(settings) if verdict == "not evaluated" else ""
-    said = (
-        reason
-        or f"{listed(classes)}. Passed is a class whose maps point into readers' boxes more often than chance."
-    )
-    return PointingGame(
-        verdict=verdict, reason=reason, statement=f"Pointing game {verdict}: {said}", classes=classes
-    )
+    said = f"not evaluated: {reason}." if reason else f"{listed(classes)}. Passed is what beats a random point."
+    return PointingGame(verdict=verdict, reason=reason, statement=f"Pointing game {said}", classes=classes)
 
 
 def _of_class(

@@ -1,0 +1,33 @@
+"""Asks ZenML who is signed in: an account where a server knows accounts, else the operating-system user."""
+
+from __future__ import annotations
+
+from data_contracts.errors import ExternalServiceError
+from models.registry.decisions.person import ACCOUNT, SERVICE, Person, operating_system_user
+
+
+def signed_in_person() -> Person:
+    """Who runs this. Raises ExternalServiceError where a server is configured and does not say.
+
+    A local ZenML, and a server without authentication, know one default user for everybody; their word is not taken.
+    """
+    from zenml.client import Client
+    from zenml.config.global_config import GlobalConfiguration
+    from zenml.enums import AuthScheme, StoreType
+
+    configured = GlobalConfiguration().store_configuration
+    if configured.type != StoreType.REST:
+        return operating_system_user()
+    try:
+        client = Client()
+        if client.zen_store.get_store_info().auth_scheme == AuthScheme.NO_AUTH:
+            return operating_system_user()
+        user = client.active_user
+    # ZenML raises what its transport raises: its own errors, requests' and KeyError among them.
+    except Exception as error:
+        raise ExternalServiceError(
+            f"The ZenML server does not say who is signed in: {type(error).__name__}.",
+            why="A decision needs a name, and where there are accounts no other name will do.",
+            cure="Sign in again with `zenml login` (`lungline doctor` shows which server), then run the command again.",
+        ) from error
+    return Person(name=user.name, kind=SERVICE if user.is_service_account else ACCOUNT, account_id=str(user.id))

@@ -1,0 +1,1 @@
+"""What the recipes learn from real radiographs, beside what needs no network to learn."""
