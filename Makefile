@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # A uv of one's own is used where there is one; else uv is installed into the environment as a package.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
-.PHONY: help setup quickstart test check unit bench clean
+.PHONY: help setup quickstart test unit bench learning clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ unit: $(BIN)/.development ## the fast tests only: no ZenML, no browser
 
 bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios against the usual way
 	$(BIN)/python -m tests.bench
+
+learning: $(BIN)/.development ## measure every recipe on the real images in DATA and write docs/learning.md (an hour)
+	$(BIN)/python -m tests.learning --data $(DATA)
 
 clean: ## remove the environment and everything written by runs in this folder
 	rm -rf $(VENV) .lungline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

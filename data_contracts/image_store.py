@@ -103,21 +103,22 @@ def build_image_store(
     stores.mkdir(parents=True, exist_ok=True)
     candidates = offered.frame["status"] == KEPT
     files = [str(file) for file in offered.frame.loc[candidates, "file"]]
-    rule = settings.resize_key()
-    key = f"{rule}-{_origin(offered, data_dir)}"
-    building = stores / f".building-{key}"
+    rule, origin = settings.resize_key(), _origin(offered, data_dir)
+    index = stores / f"known-{rule}-{origin}.parquet"
+    building = stores / f".building-{rule}-{origin}"
     with only_one(building, lambda note: report(0, len(files), note), "building this image store"):
         _remove_abandoned(stores)
-        known = KnownFiles.of_stores(stores, rule, data_dir)
+        others = set(stores.glob(f"known-{rule}-*.parquet")) - {index}
+        known = KnownFiles.of_indexes([*sorted(others), index], data_dir)
         unfinished = UnfinishedStore(building, settings.size)
         try:
             unfinished.write(files, DecodePass(data_dir, settings.size, settings.limits, known), report)
             catalog = _catalog(offered, candidates, unfinished)
             content_hash = _complete(unfinished.store, catalog, settings)
-            # First the index: where the process dies between the two, the next one goes on with the unfinished store.
             hashes = [str(facts["file_sha256"]) for facts in unfinished.facts]
             stamped = zip(files, unfinished.stamps, hashes, strict=True)
-            write_index(stores / f"known-{key}.parquet", content_hash[:16], data_dir, stamped)
+            # First the index: where the process dies between the two, the next one goes on with the unfinished store.
+            write_index(index, content_hash[:16], data_dir, stamped)
             final = stores / content_hash[:16]
             if not final.is_dir():
                 os.replace(unfinished.store, final)

@@ -76,17 +76,17 @@ class KnownFiles:
         self._decoded: dict[str, tuple[tuple[Any, ...], StoredRows | None, int]] = {}
 
     @classmethod
-    def of_stores(cls, stores: Path, rule: str, data_dir: Path) -> Self:
-        """What the indexes of this resize rule in `stores` say; those whose store is gone or damaged say nothing.
+    def of_indexes(cls, indexes: Iterable[Path], data_dir: Path) -> Self:
+        """What the indexes say, the last one first of all; those whose store is gone or damaged say nothing.
 
         Paths count only where they were met below the same data folder, contents wherever they were met.
         """
         known = cls()
-        for index in sorted(stores.glob(f"known-{rule}-*.parquet")):
+        for index in indexes:
             try:
                 table = pq.read_table(index)
                 facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-                known._add_store(stores / facts["store"])
+                known._add_store(index.parent / facts["store"])
             except (OSError, ValueError, KeyError, DataGateError):
                 continue
             if facts["data_dir"] == str(data_dir.resolve()):
@@ -124,9 +124,9 @@ class KnownFiles:
         frame = Catalog.load(folder / "catalog.parquet").frame
         kept = frame[frame["status"] == KEPT]
         row_of = dict(zip(kept["image_id"], kept["row"], strict=True))
-        if rows.images.shape[0] != len(row_of):
+        if rows.images.ndim != 3 or len(rows.images) != len(row_of) or rows.images.dtype != np.uint8:
             raise DataGateError(
-                f"{folder} holds {len(rows.images)} images and lists {len(row_of)}.",
+                f"{folder} holds {rows.images.shape} {rows.images.dtype} and lists {len(row_of)} images.",
                 why="Rows would not belong to the images they are listed with.",
                 cure="Remove the folder; the store is rebuilt from the raw data.",
             )

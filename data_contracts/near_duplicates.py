@@ -70,7 +70,7 @@ def find_near_duplicates(
     thumbnails = _thumbnails(images)[rows]
     proposed = np.concatenate(
         [
-            _pairs_by_hash(words, max_hash_distance),
+            pairs_by_hash(words, max_hash_distance),
             _pairs_by_spectrum(_spectra(thumbnails), min_spectrum_similarity),
         ]
     )
@@ -92,25 +92,27 @@ def find_near_duplicates(
     )
 
 
-def _pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.int64]:
-    """All pairs (M, 2) whose 4 × 64 bits differ in at most max_distance bits.
+def pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.int64]:
+    """All pairs (M, 2) of hashes (N, W words of 64 bits, W at most 4) that differ in at most max_distance bits.
 
-    Every pair is compared, in tiles that fit into the processor's cache, and half of the bits rule out nearly all. At
-    this distance an index finds no fewer candidates: 48 of 256 bits leave 3 of the 16 bits of a band to be wrong.
+    Every pair is compared, in tiles that fit into the processor's cache, and half of the words rule out nearly all.
+    For 256 bits at distance 48 an index finds no fewer candidates: it leaves 3 of the 16 bits of a band to be wrong.
     """
     found = [np.zeros((0, 2), np.int64)]
-    halves, others = np.ascontiguousarray(words.T[:2]), words[:, 2:]
+    half = max(1, words.shape[1] // 2)
+    halves, others = np.ascontiguousarray(words.T[:half]), words[:, half:]
     height, width = _TILE
     for top in range(0, len(words), height):
         for left in range(top, len(words), width):
             rows, columns = halves[:, top : top + height, None], halves[:, None, left : left + width]
             distance = np.bitwise_count(rows[0] ^ columns[0])
-            distance += np.bitwise_count(rows[1] ^ columns[1])
+            for word in range(1, half):
+                distance += np.bitwise_count(rows[word] ^ columns[word])
             # Much faster than np.nonzero on two axes, as hardly any pair is near.
             near = np.flatnonzero(distance <= max_distance)
             first, second = top + near // distance.shape[1], left + near % distance.shape[1]
-            more = np.bitwise_count(others[first] ^ others[second]).astype(np.uint16)
-            keep = (distance.ravel()[near] + more[:, 0] + more[:, 1] <= max_distance) & (first < second)
+            more = np.bitwise_count(others[first] ^ others[second]).sum(axis=1, dtype=np.uint16)
+            keep = (distance.ravel()[near] + more <= max_distance) & (first < second)
             if keep.any():
                 found.append(np.stack([first[keep], second[keep]], axis=1))
     return np.concatenate(found)

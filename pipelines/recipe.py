@@ -96,6 +96,15 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _held_out_architecture_exists(self) -> Self:
+        name, names = self.evaluation.leave_one_source_out, [one.name for one in self.architectures]
+        if name is not None and name not in names:
+            raise ValueError(
+                f"evaluation.leave_one_source_out {name} is not among architectures: {', '.join(names)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _primary_metric_exists(self) -> Self:
         if self.task_definition.multi_label and self.evaluation.primary_metric != "macro_auc":
             raise ValueError(

@@ -73,7 +73,7 @@ def run_data(recipe: Recipe, data: Path | None, workspace: Workspace) -> DataRes
 
 
 def run_training(recipe: Recipe, data: Path | None, workspace: Workspace) -> TrainingResult:
-    """Run the whole training pipeline and write runs/<run>/report.html."""
+    """Run the whole training pipeline and write runs/<run>/report.html with the pages it links to."""
     from pipelines.training import step_name, training_pipeline
 
     try:
@@ -81,6 +81,8 @@ def run_training(recipe: Recipe, data: Path | None, workspace: Workspace) -> Tra
     finally:
         # Bundles live on in the artifact store; what is left in the cache is this process's own scratch copy.
         shutil.rmtree(workspace.cache / "bundles" / str(os.getpid()), ignore_errors=True)
+    for name, content in _output(run, "report", "pages").items():
+        _write_page(workspace, run.name, name, content)
     selection: Selection = _output(run, "select", "selection")
     steps = [f"evaluate_{step_name(name)}" for name in selection.ranking]
     trainings = [run.steps[f"train_{step_name(name)}"] for name in selection.ranking]

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
 from data_contracts.errors import ExternalServiceError
 from models.registry.decisions.person import ACCOUNT, SERVICE, Person, operating_system_user
 
@@ -11,6 +17,8 @@ def signed_in_person() -> Person:
 
     A local ZenML, and a server without authentication, know one default user for everybody; their word is not taken.
     """
+    if not _may_be_signed_in():
+        return operating_system_user()
     from zenml.client import Client
     from zenml.config.global_config import GlobalConfiguration
     from zenml.enums import AuthScheme, StoreType
@@ -31,3 +39,18 @@ def signed_in_person() -> Person:
             cure="Sign in again with `zenml login` (`lungline doctor` shows which server), then run the command again.",
         ) from error
     return Person(name=user.name, kind=SERVICE if user.is_service_account else ACCOUNT, account_id=str(user.id))
+
+
+def _may_be_signed_in() -> bool:
+    """False only where ZenML's own configuration names no server; importing ZenML to ask takes seconds."""
+    folder = os.environ.get("ZENML_CONFIG_PATH")
+    if "zenml" in sys.modules or not folder or any(name.startswith("ZENML_STORE_") for name in os.environ):
+        return True
+    config = Path(folder) / "config.yaml"
+    if not config.exists():
+        return False
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return str(content["store"]["type"]).lower() != "sql"
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return True

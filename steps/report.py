@@ -1,4 +1,4 @@
-"""Writes the run report, the page a person opens first."""
+"""Writes the pages of a run: the report, which a person opens first, and those it links to."""
 
 from __future__ import annotations
 
@@ -34,25 +34,24 @@ def report(
     searches: list[SearchResult],
     selection: Selection,
     registered: RegisteredVersion,
-) -> Annotated[HTMLString, "report"]:
-    """One self-contained HTML page; ZenML's dashboard shows the same page."""
-    from models.reports.compose import run_page
+) -> tuple[Annotated[HTMLString, "report"], Annotated[dict[str, str], "pages"]]:
+    """report.html, which ZenML's dashboard shows too, and the files that lie beside it by their names."""
+    from models.reports.compose import run_pages
 
-    return HTMLString(
-        run_page(
-            title=recipe["title"],
-            recipe=recipe,
-            task=task_named(recipe["task"]),
-            split=SplitSettings(**recipe["split"]),
-            catalog=catalog,
-            validations=validations,
-            bundles=bundles,
-            evaluations=evaluations,
-            baselines=baselines,
-            sheets=sheets,
-            audits=audits,
-            searches=searches,
-            selection=selection,
-            registered=registered,
-        )
+    pages = run_pages(
+        title=recipe["title"],
+        recipe=recipe,
+        task=task_named(recipe["task"]),
+        split=SplitSettings(**recipe["split"]),
+        catalog=catalog,
+        validations=validations,
+        bundles=bundles,
+        evaluations=evaluations,
+        baselines=baselines,
+        sheets=sheets,
+        audits=audits,
+        searches=searches,
+        selection=selection,
+        registered=registered,
     )
+    return HTMLString(pages.report), pages.others

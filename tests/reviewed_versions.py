@@ -43,12 +43,12 @@ from models.training.history import EpochRecord, TrainingHistory
 TASK = task_named("covid-bacterial-pneumothorax-normal")
 SIZE = 32
 NAME = "lungline-small"
-SETTINGS = EvaluationSettings(bootstrap_resamples=200, minimum_positives=5)
+SETTINGS = EvaluationSettings(bootstrap_resamples=100, minimum_positives=5)
 # Limits that so few images can meet; what they cannot meet is what a test is about.
 REVIEW: dict[str, Any] = {
     "minimum_positives": 5,
     "minimum_subgroup_positives": 10,
-    "resamples": 200,
+    "resamples": 100,
     "required_audit": [],
     "largest_calibration_error": 0.9,
 }
@@ -63,7 +63,7 @@ class Collection:
     catalog: Catalog
 
 
-def build_collection(folder: Path, images: int = 240, *, split_seed: int = 0) -> Collection:
+def build_collection(folder: Path, images: int = 160, *, split_seed: int = 0) -> Collection:
     """Noise with a bright patch whose place depends on the class, from two sources; groups of one or two images."""
     workspace = Workspace(folder / "home")
     workspace.create()

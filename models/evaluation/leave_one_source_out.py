@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
@@ -55,7 +56,7 @@ class LeaveOneSourceOut(_Result):
     both sides; gap: their difference, held out minus internal. Their intervals take the runs as independent,
     although they share training images. worst: the source with the lowest primary metric, "" where none has one.
     not_testable: titles of the classes without an AUC on any held-out source; these data cannot show how they
-    are recognised elsewhere.
+    are recognised elsewhere. not_held_out: why a source was never held out, by its name.
     """
 
     architecture: str
@@ -66,13 +67,16 @@ class LeaveOneSourceOut(_Result):
     gap: Estimate
     worst: str
     not_testable: list[str]
+    not_held_out: dict[str, str] = {}
 
 
-def leave_one_source_out(runs: Mapping[str, Evaluations]) -> LeaveOneSourceOut:
+def leave_one_source_out(
+    runs: Mapping[str, Evaluations], *, not_held_out: Mapping[str, str] = MappingProxyType({})
+) -> LeaveOneSourceOut:
     """The table over runs of one architecture, by the name of the source that each held out.
 
-    Raises ModelGateError for fewer than two runs, a run without external images, and runs that differ in
-    architecture, classes or primary metric.
+    not_held_out: reasons by source name for those without a run. Raises ModelGateError for no run at all, a run
+    without external images, and runs that differ in architecture, classes or primary metric.
     """
     pairs = [(source, runs[source].test, _external(source, runs[source])) for source in sorted(runs)]
     _require_comparable([test for _, test, _ in pairs])
@@ -93,6 +97,7 @@ def leave_one_source_out(runs: Mapping[str, Evaluations]) -> LeaveOneSourceOut:
             for k, one in enumerate(first.classes)
             if all(external.classes[k].roc_auc.value is None for _, _, external in pairs)
         ],
+        not_held_out=dict(not_held_out),
     )
 
 
@@ -157,13 +162,12 @@ def _external(source: str, run: Evaluations) -> Evaluation:
 
 def _require_comparable(tests: Sequence[Evaluation]) -> None:
     kinds = {(one.architecture, tuple(one.class_names), one.primary_metric) for one in tests}
-    if len(tests) < 2 or len(kinds) > 1:
+    if len(kinds) != 1:
         found = "; ".join(
             f"{name} over {', '.join(classes)} by {metric}" for name, classes, metric in sorted(kinds)
         )
         raise ModelGateError(
-            f"Leave-one-source-out needs at least two runs of one kind; given {len(tests)}"
-            + (f": {found}." if found else "."),
+            f"Leave-one-source-out needs runs of one kind; given {len(tests)}" + (f": {found}." if found else "."),
             why="A table over runs of different models would not speak of any of them.",
             cure="Run one recipe once for each source, with split.hold_out_source set to it.",
         )

@@ -16,6 +16,7 @@ class EvaluationSettings(BaseModel):
     wide_interval: a sensitivity interval wider than this is flagged; a difference of proportions in (0, 1].
     bootstrap_resamples: resamples of identity groups behind each interval that has no closed form.
     prevalences: class shares at which PPV and NPV are stated, each in (0, 1).
+    leave_one_source_out: an architecture of the recipe to train again without each source; None: none.
     readings_noted: from so many readings of one test set on, its evaluations say that it is worn out.
     """
 
@@ -28,5 +29,6 @@ class EvaluationSettings(BaseModel):
     wide_interval: float = Field(default=0.20, gt=0, le=1)
     bootstrap_resamples: int = Field(default=2000, ge=100)
     prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = [0.01, 0.05, 0.10, 0.50]
+    leave_one_source_out: str | None = None
     readings_noted: int = Field(default=20, ge=1)
     seed: int = Field(default=0, ge=0)

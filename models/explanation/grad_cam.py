@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from data_contracts.errors import ModelGateError, UsageProblem
 from models.evaluation.predictions import evaluating
 from models.explanation.closed_form import closed_form_holds, closed_form_maps
+from models.explanation.results import Method
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from models.preprocessing import Preprocessing
 
-Method = Literal["closed form", "captum"]
 BATCH = 16
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from models.evaluation.results import Estimate
-from models.explanation.grad_cam import Method
 
+Method = Literal["closed form", "captum"]
 NOT_A_LOCALISATION = "Not a lesion localisation."
 LEGEND = (
     "Left the image, right the same under its map. The bar runs from zero at the bottom to the largest value of this "

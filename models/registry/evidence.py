@@ -251,11 +251,8 @@ def _fetch(store: TrackingStore, version: ModelVersion, content_hash: str, folde
     try:
         with store_errors(store.tracking_uri):
             store.client.download_artifacts(version.run_id or "", f"{place}/{MANIFEST}", str(part))
-            shutil.move(part / place / MANIFEST, part / MANIFEST)
             for name in _names_in(part):
                 store.client.download_artifacts(version.run_id or "", f"{place}/{name}", str(part))
-                shutil.move(part / place / name, part / name)
-        shutil.rmtree(part / FOLDER)
         if not folder.is_dir():
             part.replace(folder)
     finally:

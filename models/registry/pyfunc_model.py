@@ -41,13 +41,17 @@ class BundleModel(PythonModel):
     ) -> pd.DataFrame:
         """One row per picture, under the index of the table that was given.
 
-        Raises MlflowException where the request has no pictures at all. A server reads no paths.
+        Raises MlflowException where the request has no pictures at all. A server reads no paths, and answers null
+        where a table has nan, which JSON does not know.
         """
+        serving = os.environ.get(_SERVING) == "true"
         try:
-            images = given_images(model_input, paths=os.environ.get(_SERVING) != "true")
+            images = given_images(model_input, paths=not serving)
         except UsageProblem as problem:
             raise MlflowException(str(problem), error_code=INVALID_PARAMETER_VALUE) from problem
         answers = predict_images(self._bundle, images, model=self._model)
+        if serving:
+            answers = answers.astype(object).where(answers.notna(), None)
         return answers.set_index(model_input.index) if isinstance(model_input, pd.DataFrame) else answers
 
 

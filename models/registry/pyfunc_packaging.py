@@ -1,6 +1,8 @@
 """The files beside a bundle that make it a model MLflow can load and serve: MLmodel, code, requirements, example.
 
 Written here rather than by MLflow's save_model, which copies the weights once more and notes paths of this machine.
+MLflow believes what lies in the artifact store, the code file and MLmodel too: whoever may write there may run code
+wherever a version is loaded through MLflow. `download_bundle` runs nothing from there.
 """
 
 from __future__ import annotations

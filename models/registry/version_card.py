@@ -107,7 +107,9 @@ def _baselines(baselines: Sequence[Evaluation]) -> list[str]:
     if not baselines:
         return []
     return [
-        "| baseline on the same images | macro AUC | balanced accuracy |",
+        "Baselines on the same images:",
+        "",
+        "| baseline | macro AUC | balanced accuracy |",
         "|---|---|---|",
         *(
             f"| {_plain(one.architecture)} | {_number(one.macro_auc)} | {_number(one.balanced_accuracy)} |"

@@ -142,7 +142,8 @@ def find_version(client: MlflowClient, model_name: str, which: str) -> ModelVers
     from mlflow.exceptions import MlflowException
 
     try:
-        number = which if which.isdecimal() else client.get_registered_model(model_name).aliases.get(which)
+        digits = which.isascii() and which.isdecimal()
+        number = which if digits else client.get_registered_model(model_name).aliases.get(which)
         return client.get_model_version(model_name, number) if number else None
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":

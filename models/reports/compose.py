@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,16 @@ import yaml
 from data_contracts.expectations.report import ValidationReport
 from data_contracts.ontology import Task
 from data_contracts.splits import SplitSettings
-from models.reports.data_report import DataReport, data_detail, render_data_report
+from models.reports.data_report import DataReport, data_detail, data_origin, render_data_report
 from models.reports.data_section import data_section
+from models.reports.run_pages import render_run_pages
 from models.reports.run_report import ArchitectureSection, Reproduction, RunReport, render_run_report
 
 if TYPE_CHECKING:
     from data_contracts.catalog import Catalog
     from data_contracts.image_store import ImageStore
     from models.audit.results import AuditReport
+    from models.evaluation.leave_one_source_out import LeaveOneSourceOut
     from models.evaluation.results import Evaluations
     from models.evaluation.selection import Selection
     from models.explanation.results import CamSheet
@@ -59,7 +62,15 @@ def data_page(
     )
 
 
-def run_page(
+@dataclass(frozen=True, slots=True)
+class RunPages:
+    """report: the page a person opens first. others: file name -> content, to lie beside it as report.html."""
+
+    report: str
+    others: dict[str, str]
+
+
+def run_pages(
     *,
     title: str,
     recipe: dict[str, object],
@@ -75,50 +86,79 @@ def run_page(
     registered: RegisteredVersion,
     audits: Sequence[AuditReport] = (),
     searches: Sequence[SearchResult] = (),
-) -> str:
-    """The run report. bundles, evaluations and sheets belong together by architecture name; baselines stand beside."""
+    leave_one_source_out: LeaveOneSourceOut | None = None,
+) -> RunPages:
+    """The pages of a run.
+
+    bundles, evaluations, sheets, audits and searches belong together by architecture name; baselines stand beside.
+    leave_one_source_out: what runs that held out one source each left of the winner.
+    """
     by_name = {evaluation.architecture: evaluation for evaluation in evaluations}
     sheet_of = {sheet.architecture: sheet for sheet in sheets}
-    winner = next(bundle for bundle in bundles if bundle.spec.architecture == selection.winner)
-    name = str(recipe["name"])
-    return render_run_report(
-        RunReport(
-            title=title,
-            recipe_name=name,
-            recipe_yaml=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
-            task_title=task.title,
+    audit_of = {audit.architecture: audit for audit in audits}
+    content = RunReport(
+        title=title,
+        recipe_name=str(recipe["name"]),
+        recipe_yaml=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
+        task_title=task.title,
+        class_titles=_titles(task),
+        selection=selection,
+        architectures=[
+            _architecture(
+                bundle,
+                by_name[bundle.spec.architecture],
+                sheet_of.get(bundle.spec.architecture),
+                audit_of.get(bundle.spec.architecture),
+            )
+            for bundle in bundles
+        ],
+        baselines=list(baselines),
+        searches=list(searches),
+        leave_one_source_out=leave_one_source_out,
+        data=data_section(
+            catalog,
             class_titles=_titles(task),
-            selection=selection,
-            architectures=[
-                ArchitectureSection(
-                    name=bundle.spec.architecture,
-                    parameters=bundle.count_parameters(),
-                    history=bundle.history,
-                    evaluation=by_name[bundle.spec.architecture].test,
-                    external=by_name[bundle.spec.architecture].external,
-                    operating_points=bundle.spec.operating_points,
-                    cam_sheet=sheet_of.get(bundle.spec.architecture),
-                )
-                for bundle in bundles
-            ],
-            data=data_section(
-                catalog,
-                class_titles=_titles(task),
-                split_settings=_split_settings(split),
-                validation=_together(validations),
-            ),
-            reproduction=Reproduction(
-                commands=[f"lungline train {name} --data DIR"],
-                data_hash=winner.spec.data_hash,
-                bundle_hash=winner.content_hash,
-                seed=winner.spec.seed,
-                versions=winner.spec.versions,
-                registered_name=registered.name,
-                registered_version=registered.version,
-                registered_alias=registered.alias,
-                mlflow_run_id=registered.run_id,
-            ),
-        )
+            split_settings=_split_settings(split),
+            validation=_together(validations),
+        ),
+        origin=data_origin(catalog, class_titles=_titles(task), split=split),
+        reproduction=_reproduction(
+            next(bundle for bundle in bundles if bundle.spec.architecture == selection.winner), registered
+        ),
+    )
+    return RunPages(render_run_report(content), render_run_pages(content))
+
+
+def _architecture(
+    bundle: ModelBundle, evaluations: Evaluations, sheet: CamSheet | None, audit: AuditReport | None
+) -> ArchitectureSection:
+    return ArchitectureSection(
+        name=bundle.spec.architecture,
+        parameters=bundle.count_parameters(),
+        history=bundle.history,
+        evaluation=evaluations.test,
+        external=evaluations.external,
+        validation=evaluations.validation,
+        operating_points=bundle.spec.operating_points,
+        options=bundle.spec.options,
+        initial_weights=bundle.spec.initial_weights,
+        bundle_hash=bundle.content_hash,
+        audit=audit,
+        cam_sheet=sheet,
+    )
+
+
+def _reproduction(winner: ModelBundle, registered: RegisteredVersion) -> Reproduction:
+    return Reproduction(
+        commands=[f"lungline train {winner.spec.recipe_name} --data DIR"],
+        data_hash=winner.spec.data_hash,
+        bundle_hash=winner.content_hash,
+        seed=winner.spec.seed,
+        versions=winner.spec.versions,
+        registered_name=registered.name,
+        registered_version=registered.version,
+        registered_alias=registered.alias,
+        mlflow_run_id=registered.run_id,
     )
 
 

@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from data_contracts.splits import SplitSettings
 
 
-class DataDetail(BaseModel):
-    """What the data report shows beyond the data section of a run report.
+class DataOrigin(BaseModel):
+    """Where the images come from and whom they show.
 
-    statements: what the split rests on and which known overlaps were found, in sentences. association: None before
-    the split.
+    statements: what the split rests on and which known overlaps were found, in sentences.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,9 +42,14 @@ class DataDetail(BaseModel):
     sources: list[SourceRow]
     population: list[PopulationRow]
     flags: list[FlagRow]
+    statements: list[str]
+
+
+class DataDetail(DataOrigin):
+    """What the data report shows beyond the data section of a run report. association: None before the split."""
+
     histograms: list[Histogram]
     pictures: DataPictures
-    statements: list[str]
     association: AssociationTable | None
 
 
@@ -79,20 +83,29 @@ def data_detail(
     store: where kept pictures are taken from; data_dir: where quarantined files are. Without them the page has names
     in the place of pictures.
     """
+    kept = catalog.kept
+    origin = data_origin(catalog, class_titles=class_titles, split=split)
+    return DataDetail(
+        **dict(origin),
+        histograms=descriptor_histograms(kept),
+        pictures=data_pictures(catalog, Thumbnails(catalog, store, data_dir), RowNames(catalog.frame)),
+        association=association_table(catalog.frame, class_titles),
+    )
+
+
+def data_origin(catalog: Catalog, *, class_titles: Mapping[str, str], split: SplitSettings) -> DataOrigin:
+    """The origin of a catalog that went through identity and labelling, before or after its split."""
     from data_contracts.expectations.rows import one_per_label
     from data_contracts.known_overlaps import overlap_statements
     from data_contracts.splits import split_statements
 
     kept = catalog.kept
     of_split = split_statements(catalog, split) if (kept["split"] != "").any() else []
-    return DataDetail(
+    return DataOrigin(
         sources=source_rows(catalog, split.external_sources),
         population=population_rows(one_per_label(kept[kept["label"] != ""]), class_titles),
         flags=flag_rows(kept),
-        histograms=descriptor_histograms(kept),
-        pictures=data_pictures(catalog, Thumbnails(catalog, store, data_dir), RowNames(catalog.frame)),
         statements=[*of_split, *overlap_statements(catalog)],
-        association=association_table(catalog.frame, class_titles),
     )
 
 

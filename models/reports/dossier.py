@@ -237,14 +237,14 @@ def _compared_row(
         drawn=difference_row(judged, axis),
         mark=mark,
         word=word,
-        p=_p_value(judged.adjusted_p if judged.adjusted_p is not None else observed.p, observed.test),
+        p=_p_value(judged.adjusted_p if judged.adjusted_p is not None else observed.p),
     )
 
 
-def _p_value(p: float | None, test: str) -> str:
+def _p_value(p: float | None) -> str:
     if p is None:
         return ""
-    return f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}" + (f", {test}" if test else "")
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _title_of(dossier: Dossier) -> dict[str, str]:

@@ -38,7 +38,7 @@ def difference_row(judged: NonInferiority, axis: tuple[float, float]) -> Markup:
 def axis_row(axis: tuple[float, float]) -> Markup:
     """The tick labels above a column of such rows."""
     x = _scale(axis)
-    marks = ticks(*axis, 4)
+    marks = ticks(*axis, 6)
     parts = [text(x(t), 11, tick_text(t).replace("-", "\N{MINUS SIGN}"), "axis", "middle") for t in marks]
     return element("svg", *parts, viewBox="0 0 160 14", class_="plot row", aria_hidden="true")
 

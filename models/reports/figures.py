@@ -20,11 +20,12 @@ SPLIT_ORDER = ("train", "val", "test", "external")
 
 @dataclass(frozen=True, slots=True)
 class LearningPanel:
-    """The two curves of one architecture: loss and validation AUC."""
+    """The curves of one architecture: loss, validation AUC and, where it reconstructs its input, the error of that."""
 
     architecture: str
     loss: Markup
     auc: Markup
+    reconstruction: Markup | None
     stopped_early: str
     epochs: int
 
@@ -112,11 +113,28 @@ def learning_curves(histories: Mapping[str, TrainingHistory]) -> list[LearningPa
                     y_range=auc_range,
                     best=history.best_epoch,
                 ),
+                reconstruction=_reconstruction(name, history, epochs),
                 stopped_early=history.stopped_early,
                 epochs=len(x),
             )
         )
     return panels
+
+
+def _reconstruction(name: str, history: TrainingHistory, epochs: tuple[float, float]) -> Markup | None:
+    train = [record.train_reconstruction_loss for record in history.epochs]
+    val = [record.val_reconstruction_loss for record in history.epochs]
+    measured = [value for value in (*train, *val) if value is not None and math.isfinite(value)]
+    if not measured:
+        return None
+    x = [record.epoch for record in history.epochs]
+    return plots.line_chart(
+        [plots.Curve("train", x, train), plots.Curve("validation", x, val, dashed=True)],
+        label=f"Mean squared error of the reconstruction by {name}, by epoch.",
+        x_range=epochs,
+        y_range=widened(0, max(measured)),
+        best=history.best_epoch,
+    )
 
 
 def roc_panels(evaluations: Sequence[Evaluation], winner: str) -> list[RocPanel]:

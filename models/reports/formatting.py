@@ -14,6 +14,12 @@ METRIC_TITLES = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
     "roc_auc": "ROC AUC",
+    "kappa": "Cohen's kappa",
+    "mcc": "Matthews correlation (MCC)",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "micro_precision": "micro precision (PPV)",
+    "micro_recall": "micro recall (sensitivity)",
 }
 EN_DASH = "\N{EN DASH}"
 
@@ -44,14 +50,20 @@ def decimal(value: float, places: int = 2) -> str:
         return f">{1 - step:.{places}f}"
     if float(text) == 0 and value > 0:
         return f"<{step:.{places}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return _minus(text)
 
 
 def interval(estimate: Estimate) -> str:
-    """The 95 % interval as "0.78–0.88"; empty where there is none."""
+    """The 95 % interval as "0.78–0.88", "−0.20 to 0.10" below zero; empty where there is none."""
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:.2f}{EN_DASH}{estimate.high:.2f}"
+    low, high = _minus(f"{estimate.low:.2f}"), _minus(f"{estimate.high:.2f}")
+    return f"{low} to {high}" if low.startswith("\N{MINUS SIGN}") else f"{low}{EN_DASH}{high}"
+
+
+def _minus(text: str) -> str:
+    """A written number with a typographic minus; what rounds to zero has no sign."""
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def estimate(number: Estimate) -> str:
@@ -78,9 +90,8 @@ def difference(number: Estimate) -> str:
 
 
 def _signed(value: float) -> str:
-    # What rounds to zero has no sign.
     text = f"{value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+    return "0.00" if float(text) == 0 else _minus(text)
 
 
 def percent(share: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from models.evaluation.comparison import NonInferiority
 from models.evaluation.results import Evaluation
 from models.registry.evidence import DataLineage, Evidence
+from models.reports.formatting import metric_title
 from models.review.results import ChangeReport, Compared, Comparison, Gate, Outcome
 from models.review.settings import ReviewSettings
 
@@ -20,7 +21,7 @@ _OUTCOME: dict[str, Outcome] = {
     "inconclusive": "hold",
     "cannot be judged": "hold",
 }
-_LISTED = 4
+_LISTED = 3
 
 
 def champion_gate(no_champion: str) -> Gate:
@@ -57,7 +58,7 @@ def positives_gate(evaluation: Evaluation | None, settings: ReviewSettings) -> G
 def primary_gate(comparison: Comparison) -> Gate:
     """Non-inferior on the primary metric."""
     one = comparison.primary
-    why = f"{one.measure.replace('_', ' ')} {_said(one.judged)}"
+    why = f"Difference of the {metric_title(one.measure)}: {_said(one.judged)}."
     return Gate(name="primary", title="Not worse overall", outcome=_OUTCOME[one.judged.verdict], why=why)
 
 
@@ -69,9 +70,9 @@ def sensitivity_gate(comparison: Comparison) -> Gate:
 
 def class_auc_gate(comparison: Comparison) -> Gate:
     """No class shown to be told from the rest less well: secondary, so a loss is a question and not a refusal."""
-    worse = [f"{one.title}: {_said(one.auc.judged)}" for one in comparison.classes if _is_inferior(one.auc)]
+    worse = [f"{one.title} {_said(one.auc.judged)}" for one in comparison.classes if _is_inferior(one.auc)]
     why = (
-        f"ROC AUC is shown to be worse. {' '.join(worse)}"
+        f"ROC AUC is shown to be worse: {'; '.join(worse)}."
         if worse
         else "No class has a ROC AUC shown to be worse."
     )
@@ -184,9 +185,9 @@ def _gate(name: str, title: str, judged: Sequence[tuple[str, NonInferiority]], m
     """The gravest outcome of several comparisons, with those that are behind it."""
     outcomes = [_OUTCOME[one.verdict] for _, one in judged]
     for outcome, said in (("reject", "shown to be worse"), ("hold", "not shown to be as good")):
-        behind = [f"{what}: {_said(one)}" for (what, one), o in zip(judged, outcomes, strict=True) if o == outcome]
+        behind = [f"{what} {_said(one)}" for (what, one), o in zip(judged, outcomes, strict=True) if o == outcome]
         if behind:
-            why = f"{measure.capitalize()} is {said} in {len(behind)} of {len(judged)}. {_listed(behind, ' ')}"
+            why = f"{measure.capitalize()} is {said} in {len(behind)} of {len(judged)}: {_listed(behind, '; ')}."
             return Gate(name=name, title=title, outcome="reject" if outcome == "reject" else "hold", why=why)
     why = f"{measure.capitalize()} is not worse in any of {len(judged)}."
     return Gate(name=name, title=title, outcome="pass", why=why)
@@ -195,11 +196,16 @@ def _gate(name: str, title: str, judged: Sequence[tuple[str, NonInferiority]], m
 def _said(judged: NonInferiority) -> str:
     difference = judged.difference
     if difference.value is None:
-        return f"cannot be compared: {difference.undefined}."
-    number = f"{difference.value:+.3f}"
-    if difference.low is not None and difference.high is not None:
-        number += f" ({difference.low:+.3f} to {difference.high:+.3f})"
-    return f"{number}, {judged.verdict}; {judged.margin:g} less is allowed."
+        return f"cannot be compared, {difference.undefined}"
+    number = _signed(difference.value)
+    if difference.low is None or difference.high is None:
+        return f"{number}, {difference.method or 'no interval'}"
+    number += f" ({_signed(difference.low)} to {_signed(difference.high)})"
+    return f"{number} where {judged.margin:g} less is allowed"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _is_inferior(one: Compared) -> bool:

@@ -28,6 +28,8 @@ from models.training.feature_cache import FeatureCache
 _BATCH = 64
 _FORMAT_VERSION = 1
 _COMPUTING_LIBRARIES = ("torch", "timm", "numpy")
+# What timm's networks note about themselves that concerns the head, or training alone.
+_NOT_THE_TRUNKS = ("training", "num_classes", "drop_rate")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,7 @@ def _features(trunk: nn.Module, inputs: torch.Tensor, compute: Compute) -> NDArr
 
 def _identity(trunk: nn.Module, compute: Compute) -> dict[str, object]:
     """What decides the features besides the images: the trunk's layers and weights, and what computes them."""
-    weights = hashlib.sha256(repr(trunk).encode())
+    weights = hashlib.sha256(_layers(trunk).encode())
     for name, value in sorted(trunk.state_dict().items()):
         weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -142,3 +144,16 @@ def _identity(trunk: nn.Module, compute: Compute) -> dict[str, object]:
         "processor": compute.device.type,
         **{name: version(name) for name in _COMPUTING_LIBRARIES},
     }
+
+
+def _layers(trunk: nn.Module) -> str:
+    """The layers and their settings; not all settings that change what a network computes are in its `repr`."""
+    settings = {
+        name: {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, bool | int | float | str) and key not in _NOT_THE_TRUNKS
+        }
+        for name, module in trunk.named_modules()
+    }
+    return f"{trunk!r} {sorted(settings.items())}"

@@ -31,6 +31,8 @@ def approve(
     from steps.person import signed_in_person
 
     require_reason(reason)
+    if not dossier:
+        _require_terminal()
     environment, store = _registry()
     name = model or _model_of(store, version)
     case = open_case(environment.workspace, store, name, version)
@@ -104,7 +106,9 @@ def verify_log(as_json: bool) -> int:
         return MODEL_GATE
     if lines:
         console().print(f"{len(lines)} entries in log {found.reading.log_id[:8]}; the registry agrees with them.")
-        console().print(f"head {lines[-1].hash}  (note it elsewhere, and no later change can be hidden)")
+        console().print(
+            f"head {lines[-1].hash}; a copy kept elsewhere shows even a log rewritten as a whole.", soft_wrap=True
+        )
     else:
         console().print("No decision was made yet, and no champion stands in the registry.")
     return OK
@@ -161,14 +165,19 @@ def _only(names: list[str], of_what: str) -> str:
     )
 
 
-def _ask_for_dossier(case: Case) -> str:
-    """What the person types. Raises UsageProblem where nobody sits at a terminal."""
+def _require_terminal() -> None:
+    """Raise UsageProblem where nobody can be asked."""
     if not sys.stdin.isatty():
         raise UsageProblem(
             "The dossier's hash is asked for, and there is no terminal to ask at.",
             why="Stating it says which evidence the decision rests on.",
             cure="Read the dossier and give the hash at its top with --dossier.",
         )
+
+
+def _ask_for_dossier(case: Case) -> str:
+    """What the person types after seeing the verdict, but not the hash. Raises UsageProblem without a terminal."""
+    _require_terminal()
     if case.dossier:
         verdict = case.dossier.verdict
         champion = f"version {verdict.champion}" if verdict.champion else "no champion yet"

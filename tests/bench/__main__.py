@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_catalog, bench_data_path, bench_hash_search, bench_image_store
+from tests.bench import (
+    bench_catalog,
+    bench_data_path,
+    bench_grad_cam,
+    bench_hash_search,
+    bench_image_store,
+    bench_statistics,
+)
+
+BENCHES = (
+    bench_image_store,
+    bench_data_path,
+    bench_hash_search,
+    bench_catalog,
+    bench_statistics,
+    bench_grad_cam,
+)
 
 if __name__ == "__main__":
-    sys.exit(max(bench.main() for bench in (bench_image_store, bench_data_path, bench_hash_search, bench_catalog)))
+    sys.exit(max(bench.main() for bench in BENCHES))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -25,7 +25,8 @@ from models.training.augmentation import augment
 from models.training.augmentation_settings import AugmentationSettings
 from models.training.batches import LabelledRows, consecutive_batches, epoch_batches, read_images
 from models.training.device import Compute, bf16_supported
-from models.training.loop import training_step
+from models.training.objectives import Objective
+from models.training.step import training_step
 from tests.bench.comparison import Comparison, judge
 from tests.bench.pictures import write_pictures
 from tests.bench.timing import cpu_seconds
@@ -66,7 +67,7 @@ def train_path(pictures: Path, images: np.ndarray) -> Comparison:
         transforms.RandomResizedCrop(224, scale=(0.9, 1.0), ratio=(0.95, 1.05)),
         transforms.ColorJitter(brightness=0.2, contrast=0.2),
     ]
-    data = LabelledRows(np.arange(ROWS), np.zeros(ROWS, dtype=np.int64))
+    data = LabelledRows.of_labels(np.arange(ROWS), np.arange(ROWS) % 2, classes=2)
     settings = AugmentationSettings()
     preprocessing = Preprocessing(size=224, mode="imagenet_gray")
 
@@ -117,10 +118,11 @@ def train_step() -> Comparison:
 
     model = build("simple_cnn", num_classes=3, img_size=224).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    weights, compute = torch.ones(3), Compute(CPU, "bf16")
+    objective, compute = Objective("softmax", torch.ones(3), torch.ones(3)), Compute(CPU, "bf16")
+    targets = one_hot(labels, 3).to(torch.int8)
 
     def ours() -> None:
-        training_step(model, optimizer, inputs, labels, weights, gradient_clip=1.0, compute=compute)
+        training_step(model, optimizer, objective, inputs, targets, gradient_clip=1.0, compute=compute)
 
     return Comparison("simple_cnn training step", seconds, per_image(ours, STEP), 1.8)
 

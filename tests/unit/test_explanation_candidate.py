@@ -52,6 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = architectures.build("resnet18", num_classes=4, in_chans=1, img_size=SIZE)
+        torch.nn.init.uniform_(model.get_classifier().weight, 0, 0.1)  # so that no map is all zero
     estimate = Estimate(value=0.9, n=10, method="no interval: made up")
     point = OperatingPoint(
         threshold=0.25, target_sensitivity=0.9, sensitivity=estimate, specificity=estimate, assured=False

@@ -113,20 +113,11 @@ def model() -> nn.Module:
 
 
 @pytest.mark.parametrize("sampling", ["natural", "class_balanced"])
-@pytest.mark.parametrize("name", ["resnet10t", "resnet50_flatten"])
 def test_a_head_trained_on_features_is_the_one_trained_on_images(
-    images: NDArray[np.uint8], weights: Path, tmp_path: Path, sampling: str, name: str
+    images: NDArray[np.uint8], weights: Path, sampling: str
 ) -> None:
-    if name == "resnet50_flatten":
-        if sampling == "class_balanced":
-            pytest.skip("one head that reads a map is enough")
-        weights = tmp_path / "resnet50.pt"
-        torch.save(build("resnet50", num_classes=2, img_size=SIZE).state_dict(), weights)
-    options = {"drop_rate": 0.3} if name == "resnet10t" else {}
-    same = {"sampling": sampling, "architecture": ArchitectureSettings(name=name, options=options)}
-
-    over_images = fit(images, weights, feature_views=0, **same)
-    on_features = fit(images, weights, feature_views=1, **same)
+    over_images = fit(images, weights, feature_views=0, sampling=sampling)
+    on_features = fit(images, weights, feature_views=1, sampling=sampling)
 
     expected, found = over_images.model.state_dict(), on_features.model.state_dict()
     for parameter in expected:
@@ -149,17 +140,29 @@ def test_the_trained_model_is_its_head_on_its_trunk_which_kept_its_weights(
     inputs = HALF.apply(images[:4])
 
     with torch.inference_mode():
-        assert torch.equal(head(trunk(inputs)), trained(inputs))
+        assert torch.equal(head.eval()(trunk(inputs)), trained(inputs))
     before = torch.load(weights, weights_only=True)
     after = trained.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before if not name.startswith(("fc.", "conv1.")))
 
 
 def test_the_whole_network_learns_from_images_once_it_has_thawed(images: NDArray[np.uint8], weights: Path) -> None:
-    thawed = fit(images, weights, epochs=3).model.state_dict()
-    frozen = fit(images, weights, epochs=2).model.state_dict()
+    thawed = fit(images, weights, epochs=3).history.epochs
+    frozen = fit(images, weights, epochs=3, freeze_epochs=3).history.epochs
 
-    assert not torch.equal(thawed["layer1.0.conv1.weight"], frozen["layer1.0.conv1.weight"])
+    assert thawed[:2] == frozen[:2]
+    assert thawed[2].val_loss != pytest.approx(frozen[2].val_loss, rel=1e-3)
+
+
+def test_a_head_that_reads_a_map_gets_the_map(images: NDArray[np.uint8]) -> None:
+    model = build("resnet50_flatten", num_classes=2, img_size=SIZE).eval()
+    _, val = computed(images, model, views=1)
+    (features,) = val.stream([VAL.rows])
+
+    assert features.shape == (len(VAL), 2048, 1, 1)
+    with torch.inference_mode():
+        logits = trunk_and_head(model)[1](features)
+        assert torch.allclose(logits, model(HALF.apply(images[VAL.rows])), atol=1e-5)
 
 
 def test_views_are_the_image_and_what_augmentation_makes_of_it(
@@ -252,6 +255,32 @@ def test_other_features_are_not_taken_for_these(
     # View 0 knows neither augmentation nor seed, and validation has rows of its own.
     anew = {"weights": 3, "preprocessing": 3, "augmentation": 1, "seed": 1, "store": 3, "rows": 2}[changed]
     assert len(list(tmp_path.glob("*.npy"))) == before + anew
+
+
+def test_trunks_of_the_same_weights_and_other_settings_have_features_of_their_own(
+    images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    small = {"depth": 1, "embed_dim": 48, "num_heads": 1}
+    found = []
+    for pool in ("avg", "max"):
+        torch.manual_seed(0)
+        model = build("vit_tiny_patch16_224", num_classes=2, img_size=SIZE, options={**small, "global_pool": pool})
+        found.append(computed(images, model, 1, FeatureCache(tmp_path, "a" * 64))[0].views[0])
+
+    assert not np.allclose(found[0], found[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50_two_layer", "resnet50_four_layer"])
+def test_networks_that_differ_in_their_head_have_the_same_trunk(name: str) -> None:
+    torch.manual_seed(0)
+    plain = build("resnet50", num_classes=2, img_size=SIZE)
+    model = build(name, num_classes=3, img_size=SIZE, options={"drop_rate": 0.2})
+    model.load_state_dict(
+        {key: value for key, value in plain.state_dict().items() if not key.startswith("fc.")}, strict=False
+    )
+
+    trunks = [trunk_and_head(network)[0] for network in (plain, model)]
+    assert frozen_features._identity(trunks[0], CPU) == frozen_features._identity(trunks[1], CPU)
 
 
 def test_a_file_cut_short_is_computed_again(images: NDArray[np.uint8], model: nn.Module, tmp_path: Path) -> None:

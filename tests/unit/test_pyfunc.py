@@ -50,7 +50,7 @@ NAME = "lungline-merged"
 URI = f"models:/{NAME}@{CHAMPION}"
 PNG = content(chest())
 TEXT = base64.b64encode(PNG).decode()
-SERVING_SECONDS = 120
+SERVING_SECONDS = 300  # of a machine that does other things; about 20 else
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +180,7 @@ def test_a_registration_that_was_killed_is_completed_the_next_time(
 # Tags and description
 
 
-def test_a_version_says_what_it_was_made_of(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: TrackingStore
-) -> None:
+def test_a_version_says_what_it_was_made_of(home: Path, tmp_path: Path, store: TrackingStore) -> None:
     bundle = ModelBundle.write(tmp_path / "bundle", make_model(seed=4), make_spec(), make_history())
     evaluation = make_evaluation([]).model_copy(update={"test_set": "e" * 64})
     selection = Selection(winner="simple_cnn", primary_metric="macro_auc", why="highest", ranking=["simple_cnn"])

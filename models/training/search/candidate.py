@@ -93,6 +93,9 @@ def search_candidate(
         trials=trials,
         best=best.number,
         parameters=best.parameters,
+        ranges={
+            name: (space.low, space.high) for name, space in settings.spaces.items() if not isinstance(space, list)
+        },
         importance=shares,
         importance_undefined=undefined,
     )

@@ -41,7 +41,8 @@ class SearchResult(_Result):
     """The trials of one architecture in their order; how long they took is not here, so that it repeats.
 
     metric: what `value` is, measured on validation images alone. planned: trials the recipe asked for; fewer were run
-    where the time was up. parameters: those of trial `best`. importance: share of each parameter in how much the
+    where the time was up. parameters: those of trial `best`. ranges: lowest and highest value of each parameter that
+    was drawn from a range. importance: share of each parameter in how much the
     values differ, summing to 1 (PED-ANOVA: Watanabe, Bansal and Hutter, IJCAI 2023); empty where it is undefined,
     for the reason in `importance_undefined`.
     """
@@ -52,6 +53,7 @@ class SearchResult(_Result):
     trials: list[TrialRecord]
     best: int
     parameters: dict[str, Choice]
+    ranges: dict[str, tuple[float, float]] = {}
     importance: dict[str, float] = {}
     importance_undefined: str = ""
 
