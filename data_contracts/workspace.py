@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +50,3 @@ class Workspace:
                 why="Runs, models and reports have nowhere to go.",
                 cure="Set LUNGLINE_HOME to a folder you may write to.",
             ) from error
-
-
-def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
-    """Raise EnvironmentProblem unless the disk of `folder` has `needed_bytes` free (and 64 MiB to spare)."""
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes + (64 << 20):
-        raise EnvironmentProblem(
-            f"{purpose} needs {needed_bytes / 2**20:,.0f} MiB in {folder}; {free / 2**20:,.0f} MiB are free.",
-            why="A disk that fills up half-way leaves the work undone.",
-            cure="Free some space, or set LUNGLINE_HOME to a larger disk.",
-        )

@@ -122,6 +122,15 @@ class Recipe(BaseModel):
     def task_definition(self) -> Task:
         return task_named(self.task)
 
+    def sections(self) -> dict[str, Any]:
+        """The whole recipe as JSON for pages and evidence; files of weights by name, since paths belong to a machine."""
+        content = self.model_dump(mode="json")
+        for section in (content["training"], *content["architectures"]):
+            kind, _, path = str(section["init"] or "").partition(":")
+            if path:
+                section["init"] = f"{kind}:{Path(path).name}"
+        return content
+
     def what_shapes(self, architecture: ArchitectureSettings) -> dict[str, Any]:
         """The sections that decide an architecture's weights, as JSON: a change elsewhere trains nothing anew."""
         chosen = {"name", "task", "sources", "images", "identity", "split", "augmentation", "training"}

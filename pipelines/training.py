@@ -34,7 +34,7 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
     plan = Recipe.model_validate(recipe)
     store, catalog, validations = _data(plan, data_dir, data_fingerprint)
     compared_with = baselines(store, catalog, validations[-1], plan.task, plan.evaluation.model_dump())
-    bundles, evaluations, explanations, audits, searches = [], [], [], [], []
+    bundles, predicted, evaluations, explanations, audits, searches = [], [], [], [], [], []
     # A static loop: every architecture is a step of its own in the graph, parallel wherever the stack can.
     for architecture in plan.architectures:
         name = step_name(architecture.name)
@@ -50,6 +50,7 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
             bundle, store, catalog, plan.evaluation.model_dump(), id=f"evaluate_{name}"
         )
         bundles.append(bundle)
+        predicted.append(predictions)
         evaluations.append(evaluated)
         explanations.append(
             explain(bundle, store, predictions, plan.explanation.model_dump(), data_dir, id=f"explain_{name}")
@@ -61,9 +62,23 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
             )
         )
     selection = select(evaluations)
-    registered = register(selection, bundles, evaluations, plan.model_name)
+    sections = plan.sections()
+    registered = register(
+        recipe=sections,
+        model_name=plan.model_name,
+        selection=selection,
+        bundles=bundles,
+        predictions=predicted,
+        evaluations=evaluations,
+        baselines=compared_with,
+        explanations=explanations,
+        audits=audits,
+        validations=validations,
+        catalog=catalog,
+        image_store=store,
+    )
     report(
-        recipe=plan.model_dump(mode="json"),
+        recipe=sections,
         catalog=catalog,
         validations=validations,
         bundles=bundles,

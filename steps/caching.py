@@ -21,6 +21,7 @@ COMPUTING_LIBRARIES = (
     "pandas",
     "pillow",
     "scikit-learn",
+    "scipy",
     "timm",
     "torch",
 )

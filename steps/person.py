@@ -50,7 +50,7 @@ def _may_be_signed_in() -> bool:
     if not config.exists():
         return False
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return str(content["store"]["type"]).lower() != "sql"
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        store = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("store") or {}
+        return str(store.get("type", "sql")).lower() != "sql"  # without a store, ZenML keeps its own in SQL
+    except (OSError, ValueError, yaml.YAMLError, AttributeError):
         return True

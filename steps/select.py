@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from zenml import step
+from zenml import get_step_context, log_metadata, step
 
+from data_contracts.catalog import Catalog
+from data_contracts.expectations.report import ValidationReport
+from data_contracts.image_store import ImageStore
 from data_contracts.workspace import Workspace
+from models.audit.results import AuditReport
+from models.evaluation.predictions import Predictions
 from models.evaluation.results import Evaluations
 from models.evaluation.selection import Selection, select_best
+from models.explanation.results import Explanation
 from models.registry.bundle import ModelBundle
 from models.registry.versions import RegisteredVersion
 from steps.caching import cached_on
@@ -23,11 +29,55 @@ def select(evaluations: list[Evaluations]) -> Annotated[Selection, "selection"]:
 
 @step(enable_cache=False)
 def register(
-    selection: Selection, bundles: list[ModelBundle], evaluations: list[Evaluations], model_name: str
+    recipe: dict[str, Any],
+    model_name: str,
+    selection: Selection,
+    bundles: list[ModelBundle],
+    predictions: list[Predictions],
+    evaluations: list[Evaluations],
+    baselines: list[Evaluations],
+    explanations: list[Explanation],
+    audits: list[AuditReport],
+    validations: list[ValidationReport],
+    catalog: Catalog,
+    image_store: ImageStore,
 ) -> Annotated[RegisteredVersion, "registered"]:
-    """Make the winner the challenger in MLflow. Never cached: the registry itself says whether it is there."""
-    from models.registry.challenger import register_winner
+    """Make the winner the challenger in MLflow, with the evidence a review reads.
 
-    winner = next(bundle for bundle in bundles if bundle.spec.architecture == selection.winner)
-    read = next(e for e in evaluations if e.architecture == selection.winner)
-    return register_winner(Workspace.current(), winner, read.test, selection, model_name, signed_in_person())
+    The lists are in the recipe's order of architectures. Never cached: the registry itself says whether it is there.
+    """
+    from models.registry.challenger import register_winner
+    from models.registry.evidence import Evidence
+
+    place = [evaluated.architecture for evaluated in evaluations].index(selection.winner)
+    read, audited = evaluations[place], audits[place]
+    run = get_step_context().pipeline_run.name
+    registered = register_winner(
+        Workspace.current(),
+        bundles[place],
+        read.test,
+        selection,
+        model_name,
+        signed_in_person(),
+        evidence=Evidence.of(
+            catalog=catalog,
+            store=image_store,
+            predictions=predictions[place],
+            evaluations=read,
+            recipe=recipe,
+            audit=audited,
+            explanation=explanations[place],
+        ),
+        pipeline_run=run,
+        external=read.external,
+        baselines=[baseline.test for baseline in baselines],
+        waivers=recipe["validation"]["single_source_waivers"],
+        gates={
+            **{gate.suite: "passed" if gate.passed else "failed" for gate in validations},
+            "shortcut audit": audited.verdict,
+        },
+    )
+    log_metadata(
+        {"mlflow_model": registered.name, "mlflow_version": registered.version, "mlflow_run": registered.run_id}
+    )
+    return registered

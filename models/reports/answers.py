@@ -56,16 +56,20 @@ def answers(section: ArchitectureSection, content: RunReport) -> list[Answer]:
     ]
 
 
-def trust(name: str, found: Sequence[Answer]) -> tuple[Mark, str]:
-    """Whether to trust the model, as one sentence with everything that speaks against it, the gravest first."""
+def trust(name: str, found: Sequence[Answer]) -> tuple[Mark, str, str]:
+    """Whether to trust the model: what speaks against it most, and what must be held against it besides, or ""."""
     against = [one.reservation for one in found if one.mark == "bad"]
     open_points = [one.reservation for one in found if one.mark == "caution"]
+    besides = capitalised(f"{'; '.join(open_points)}.") if open_points else ""
     if against:
-        rest = f" Besides, {'; '.join(open_points)}." if open_points else ""
-        return "bad", f"Do not trust {name} yet: {'; '.join(against)}.{rest}"
+        return "bad", f"Do not trust {name} yet: {'; '.join(against)}.", besides
     if open_points:
-        return "caution", f"Trust {name} with reservations: {'; '.join(open_points)}."
-    return "good", f"Nothing that was measured speaks against {name}. Only use on new patients can show the rest."
+        return "caution", f"Trust {name} only with reservations.", besides
+    return (
+        "good",
+        f"Nothing that was measured speaks against {name}.",
+        "Only its use on new patients can show the rest.",
+    )
 
 
 def baseline(content: RunReport, kind: Literal["pixels", "border"]) -> Evaluation | None:
@@ -343,7 +347,7 @@ def _could_it_cheat(section: ArchitectureSection, content: RunReport) -> Answer:
         said.append(f"The split leaks: {counted(leaking, 'identity group')} in more than one split.")
         bad.append("the same patients are in training and test")
     if bad:
-        return Answer(question, "bad", "likely", said, "; ".join([*bad, *open_points]))
+        return Answer(question, "bad", "likely", said, "; ".join(bad))
     if open_points:
         return Answer(question, "caution", "cannot be ruled out", said, "; ".join(open_points))
     return Answer(question, "good", "no sign of it", said)

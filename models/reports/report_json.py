@@ -33,10 +33,10 @@ def report_json(content: RunReport) -> str:
 
 def _architecture(section: ArchitectureSection, content: RunReport) -> dict[str, Any]:
     found = answers(section, content)
-    mark, sentence = trust(section.name, found)
+    mark, sentence, besides = trust(section.name, found)
     dumped = _dumped(section, exclude={"cam_sheet"})
     dumped["answers"] = [asdict(one) for one in found]
-    dumped["trust"] = {"mark": mark, "sentence": sentence}
+    dumped["trust"] = {"mark": mark, "sentence": sentence, "besides": besides}
     dumped["explanation"] = (
         _dumped(section.cam_sheet, exclude={"items": _PICTURE, "at_operating_point": _PICTURE})
         if section.explanation and section.cam_sheet

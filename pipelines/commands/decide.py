@@ -185,7 +185,7 @@ def _ask_for_dossier(case: Case) -> str:
         lines += [f"  - {' '.join(reason.split())}" for reason in verdict.reasons]
         for line in lines:
             console().print(line, markup=False)
-    answer: str = typer.prompt("First 8 digits or more of the hash at the top of the dossier")
+    answer: str = typer.prompt("First 8 digits or more of the dossier's hash, which names its folder")
     return answer
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from tests.bench import (
+    bench_audit,
     bench_catalog,
     bench_data_path,
     bench_grad_cam,
     bench_hash_search,
     bench_image_store,
+    bench_review,
     bench_statistics,
 )
 
@@ -20,6 +22,8 @@ BENCHES = (
     bench_catalog,
     bench_statistics,
     bench_grad_cam,
+    bench_audit,
+    bench_review,
 )
 
 if __name__ == "__main__":

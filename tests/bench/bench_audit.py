@@ -46,7 +46,7 @@ def main() -> int:
 def of_architecture(name: str, folder: Path) -> Comparison:
     """The time of two epochs is that of three less that of one, so that starting up does not count."""
     timed = pictures(TIMED, 60)
-    bundle = [train(timed, name, folder / f"{name}-0", 1)]
+    bundle = train(timed, name, folder / f"{name}-0", 1)
 
     def trained(epochs: int) -> float:
         return cpu_seconds(lambda: train(timed, name, folder / f"{name}-{epochs}", epochs), repeats=1)
@@ -55,8 +55,8 @@ def of_architecture(name: str, folder: Path) -> Comparison:
     store = pictures(TRAINING, AUDITED)
 
     def judged() -> None:
-        predictions, _ = evaluate_candidate(bundle[0], store, store.catalog, EvaluationSettings())
-        report = audit_candidate(bundle[0], store, store.catalog, predictions, AuditSettings())
+        predictions, _ = evaluate_candidate(bundle, store, store.catalog, EvaluationSettings())
+        report = audit_candidate(bundle, store, store.catalog, predictions, AuditSettings())
         assert report.n == AUDITED
 
     seconds = cpu_seconds(judged, repeats=1)

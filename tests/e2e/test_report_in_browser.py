@@ -17,6 +17,7 @@ from models.evaluation.selection import Selection
 from models.explanation.results import CamItem, CamSheet
 from models.reports.data_report import DataReport, render_data_report
 from models.reports.data_section import CompositionRow, Counts, DataSection, Identity, Reason
+from models.reports.run_pages import render_run_pages
 from models.reports.run_report import ArchitectureSection, Reproduction, RunReport, render_run_report
 from models.training.history import EpochRecord, TrainingHistory
 
@@ -42,7 +43,7 @@ def estimate(value: float) -> Estimate:
     return Estimate(value=value, low=value - 0.05, high=value + 0.05, n=90, method="wilson")
 
 
-def architecture(name: str) -> ArchitectureSection:
+def architecture(name: str, parameters: int) -> ArchitectureSection:
     number = estimate(0.8)
     point = OperatingPoint(
         threshold=0.3,
@@ -80,7 +81,7 @@ def architecture(name: str) -> ArchitectureSection:
     )
     return ArchitectureSection(
         name=name,
-        parameters=5_700_000,
+        parameters=parameters,
         history=TrainingHistory(epochs=records, best_epoch=2),
         evaluation=Evaluation(
             architecture=name,
@@ -135,7 +136,7 @@ def data() -> DataSection:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with report.html and data.html."""
+    """A folder with the pages of a run and data.html."""
     folder = tmp_path_factory.mktemp("pages")
     names = [LONG_NAME, "resnet50"]
     run = RunReport(
@@ -145,7 +146,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task_title="Three classes",
         class_titles=TITLES,
         selection=Selection(winner=LONG_NAME, primary_metric="macro_auc", why="highest", ranking=names),
-        architectures=[architecture(name) for name in names],
+        architectures=[architecture(name, 5_700_000 * rank) for rank, name in enumerate(names, start=1)],
         data=data(),
         reproduction=Reproduction(
             commands=["lungline train merged --data " + "folder/" * 20],
@@ -155,35 +156,54 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
             versions={"torch": "2.13.0"},
         ),
     )
-    (folder / "report.html").write_text(render_run_report(run), encoding="utf-8")
+    for name, text in {"report.html": render_run_report(run), **render_run_pages(run)}.items():
+        (folder / name).write_text(text, encoding="utf-8")
     report = DataReport(title="Data of merged", catalog_hash="9" * 64, data=data())
     (folder / "data.html").write_text(render_data_report(report), encoding="utf-8")
     return folder
 
 
-def test_the_run_report_draws_its_plots_and_pictures(pages: Path) -> None:
-    shot = pages / "shot.png"
-    chromium(pages, pages / "report.html", f"--screenshot={shot}", f"--window-size={DESKTOP_WIDTH},6000")
-    with Image.open(shot) as image:
-        colours = image.convert("RGB").getcolors(maxcolors=image.width * image.height) or []
-    pixels = {colour: n for n, colour in colours}
-    assert pixels.get(ACCENT_COLOUR, 0) > 2000, "lines and bars of the winner"
-    assert pixels.get(PICTURE_COLOUR, 0) > 2000, "Grad-CAM pictures"
-    assert pixels.get(PAPER_COLOUR, 0) > 0.5 * DESKTOP_WIDTH * 6000, "a page is mostly paper"
+def test_the_pages_draw_their_plots_and_pictures(pages: Path) -> None:
+    for name in ("report.html", f"architecture-{LONG_NAME}.html"):
+        shot = pages / "shot.png"
+        chromium(pages, pages / name, f"--screenshot={shot}", f"--window-size={DESKTOP_WIDTH},9000")
+        with Image.open(shot) as image:
+            colours = image.convert("RGB").getcolors(maxcolors=image.width * image.height) or []
+        pixels = {colour: n for n, colour in colours}
+        assert pixels.get(ACCENT_COLOUR, 0) > 1000, "lines and bars of the winner"
+        assert pixels.get(PICTURE_COLOUR, 0) > 2000, "Grad-CAM pictures"
+        assert pixels.get(PAPER_COLOUR, 0) > 0.5 * DESKTOP_WIDTH * 9000, "a page is mostly paper"
+
+
+def measured_in_frames(pages: Path, names: list[str], script: str) -> list[str]:
+    """What `script`, a function of an iframe, says of each page; frames because headless windows have a least width."""
+    frames = "".join(
+        f'<iframe src="{name}" style="width:{PHONE_WIDTH}px;height:800px"></iframe>' for name in names
+    )
+    measure = f"document.title = [...document.querySelectorAll('iframe')].map({script}).join(' ')"
+    wrapper = pages / "frames.html"
+    wrapper.write_text(f'<title></title><body onload="{measure}">{frames}', encoding="utf-8")
+    dom = chromium(pages, wrapper, "--dump-dom", "--allow-file-access-from-files")
+    return dom.split("<title>")[1].split("</title>")[0].split()
 
 
 def test_nothing_sticks_out_of_a_phone(pages: Path) -> None:
-    # A frame of a phone's width, because headless windows have a least width; the script is this test's own.
-    frames = "".join(
-        f'<iframe src="{name}" style="width:{PHONE_WIDTH}px;height:800px"></iframe>'
-        for name in ("report.html", "data.html")
+    names = ["report.html", "data.html", f"architecture-{LONG_NAME}.html", "checklist.html"]
+    width = "f => f.contentDocument.documentElement.scrollWidth + '/' + f.clientWidth"
+    assert measured_in_frames(pages, names, width) == [f"{PHONE_WIDTH}/{PHONE_WIDTH}"] * 4
+
+
+def test_a_table_is_sorted_by_its_header_and_back(pages: Path) -> None:
+    # By parameters twice (the larger first, then the smaller), then as it was.
+    script = (
+        "f => { const table = f.contentDocument.querySelector('table.sortable');"
+        " const button = [...table.querySelectorAll('thead button')].at(-1);"
+        " const first = () => table.tBodies[0].rows[0].querySelector('a').textContent.slice(0, 8);"
+        " return [1, 2, 3].map(() => { button.click();"
+        " return first() + ':' + button.closest('th').getAttribute('aria-sort') }).join(' ') }"
     )
-    measure = (
-        "document.title = [...document.querySelectorAll('iframe')].map(frame => "
-        "frame.contentDocument.documentElement.scrollWidth + '/' + frame.clientWidth).join(' ')"
-    )
-    wrapper = pages / "phone.html"
-    wrapper.write_text(f'<title></title><body onload="{measure}">{frames}', encoding="utf-8")
-    dom = chromium(pages, wrapper, "--dump-dom", "--allow-file-access-from-files")
-    measured = dom.split("<title>")[1].split("</title>")[0].split()
-    assert measured == [f"{PHONE_WIDTH}/{PHONE_WIDTH}"] * 2
+    assert measured_in_frames(pages, ["report.html"], script) == [
+        "resnet50:descending",
+        "vit_tiny:ascending",
+        "vit_tiny:null",
+    ]

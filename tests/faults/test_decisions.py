@@ -577,7 +577,7 @@ def test_f42_rollback_to_a_bundle_that_was_exchanged_is_refused(in_use: Hospital
     assert in_use.aliases()[0] == "2"
 
 
-def test_f42_the_command_rolls_back_and_verify_and_status_agree(in_use: Hospital) -> None:
+def test_f42_the_command_rolls_back_and_verify_sees_what_was_changed_after(in_use: Hospital) -> None:
     in_use.approve("2", in_use.review("2", "1"))
     home = in_use.workspace.home
 

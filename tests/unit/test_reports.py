@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -32,13 +36,13 @@ VOID = {"meta", "img", "br", "link", "input"}
 class Page(HTMLParser):
     """What a browser would see: tags with attributes, visible text, captions and whether all tags close."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, written: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.texts: list[str] = []
         self.open: list[str] = []
         self.unbalanced: list[str] = []
-        self.feed(html)
+        self.feed(written)
         self.close()
         self.text = " ".join(" ".join(self.texts).split())
 
@@ -55,7 +59,7 @@ class Page(HTMLParser):
             self.unbalanced.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.texts.append(data)
 
     def named(self, tag: str) -> list[dict[str, str]]:
@@ -208,29 +212,41 @@ def data_html() -> str:
 
 
 def test_pages_load_nothing_from_anywhere(run_html: str, data_html: str) -> None:
-    for html in (run_html, data_html):
-        page = Page(html)
+    for page_html in (run_html, data_html):
+        page = Page(page_html)
         for tag, attributes in page.tags:
-            assert tag not in {"script", "link", "iframe", "object", "embed", "base", "form"}
-            for name in ("href", "src", "srcset", "action", "xlink:href", "poster", "data"):
+            assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
+            for name in ("src", "srcset", "action", "xlink:href", "poster", "data"):
                 assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+            assert re.fullmatch(r"#[\w-]+|[\w.-]+\.(html|json)", attributes.get("href", "#x"))
             assert not [name for name in attributes if name.startswith("on")]
-        assert "url(" not in html
-        assert "@import" not in html
-        assert any("default-src 'none'" in meta.get("content", "") for meta in page.named("meta"))
+        assert "url(" not in page_html
+        assert "@import" not in page_html
+        (policy,) = [meta["content"] for meta in page.named("meta") if "http-equiv" in meta]
+        assert policy.startswith("default-src 'none'; ")
+
+
+def test_the_only_script_is_the_sorting_of_tables_and_allowed_by_its_hash(run_html: str, data_html: str) -> None:
+    (script,) = re.findall(r"<script>(.*?)</script>", run_html, flags=re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in html.unescape(run_html)
+    assert Page(run_html).named("script") == [{}]
+    assert Page(data_html).named("script") == []
+    assert "script-src" not in data_html
 
 
 def test_links_of_the_contents_lead_to_sections_of_the_page(run_html: str, data_html: str) -> None:
-    for html in (run_html, data_html):
-        page = Page(html)
+    for page_html in (run_html, data_html):
+        page = Page(page_html)
         ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
         assert len(ids) == len(set(ids))
-        assert {link["href"] for link in page.named("a")} <= {f"#{name}" for name in ids}
+        links = {link["href"] for link in page.named("a")}
+        assert {link for link in links if link.startswith("#")} <= {f"#{name}" for name in ids}
 
 
 def test_all_tags_close_and_tables_and_pictures_say_what_they_are(run_html: str, data_html: str) -> None:
-    for html in (run_html, data_html):
-        page = Page(html)
+    for page_html in (run_html, data_html):
+        page = Page(page_html)
         assert page.unbalanced == []
         assert page.open == []
         assert len(page.named("caption")) == len(page.named("table")) > 0
@@ -243,10 +259,10 @@ def test_hostile_text_stays_text() -> None:
     titles = {**TITLES, "normal": HOSTILE}
     content = run_report(titles, title=HOSTILE, recipe_yaml=HOSTILE, recipe_name=HOSTILE)
     page = Page(render_run_report(content))
-    assert page.named("script") == []
+    assert page.named("script") == [{}]
     assert all(image["src"].startswith("data:") for image in page.named("img"))
     assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
-    assert page.text.count(HOSTILE) >= 10
+    assert page.text.count(HOSTILE) >= 8
     assert page.unbalanced == []
 
 
@@ -259,7 +275,7 @@ def test_every_architecture_and_class_appears(run_html: str) -> None:
     for name in ("densenet121", "resnet50", "simple_cnn"):
         assert text.count(name) >= 5
     for title in TITLES.values():
-        assert text.count(title) >= 5
+        assert text.count(title) >= 4
 
 
 def test_the_verdict_opens_the_page_in_plain_words(run_html: str) -> None:
@@ -299,8 +315,7 @@ def _with_external(content: RunReport) -> RunReport:
 
 
 def test_external_images_stand_beside_internal_ones() -> None:
-    html = render_run_report(_with_external(run_report()))
-    page = Page(html)
+    page = Page(render_run_report(_with_external(run_report())))
     assert page.unbalanced == []
     assert "80 images in 70 groups from sources that no model here was trained or chosen on" in page.text
     assert "On external images its macro ROC AUC was 0.60 (0.55–0.65, n = 80), a difference of −0.23" in page.text
@@ -309,8 +324,7 @@ def test_external_images_stand_beside_internal_ones() -> None:
         "No external image shows Pneumothorax: this class cannot be validated externally with these data."
         in page.text
     )
-    for name in ("densenet121", "resnet50", "simple_cnn"):
-        assert f"{name}: each class on internal test against external images" in page.text
+    assert "densenet121: each class on internal test against external images" in page.text
 
 
 def test_a_run_without_external_images_says_so(run_html: str) -> None:
@@ -335,7 +349,6 @@ def test_where_several_classes_may_be_true_there_is_no_confusion_matrix() -> Non
         sections.append(one.model_copy(update=update))
     page = Page(render_run_report(content.model_copy(update={"architectures": sections})))
     assert page.unbalanced == []
-    assert "There are none: several classes may be true at once." in page.text
     assert "Balanced accuracy" not in page.text
     assert "COVID-19, Normal → Normal" in page.text
     assert "none of the classes → Normal" in page.text
@@ -356,14 +369,15 @@ def test_an_undefined_primary_metric_is_said_first() -> None:
     assert "but its macro ROC AUC on test is undefined: no positives (n = 0)." in text
 
 
-def test_notes_all_architectures_share_are_shown_once(run_html: str) -> None:
+def test_the_notes_of_the_winner_are_shown_once(run_html: str) -> None:
     assert Page(run_html).text.count("Pneumothorax cannot be told apart from its source.") == 1
 
 
 def test_grad_cam_cards_disclaim_localisation_and_flag_empty_maps(run_html: str) -> None:
     text = Page(run_html).text
-    assert text.count("not a lesion localisation") == 3
-    assert text.count("map is all zero") == 3
+    assert text.count("not a lesion localisation") == 1
+    assert text.count("map is all zero") == 1
+    assert "Not a lesion localisation." in text
     assert "c0ffeec0ff" in text
     assert "c0ffee" * 10 not in text
 
@@ -382,11 +396,11 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
 
 
 def test_no_patient_number_reaches_a_page(run_html: str, data_html: str) -> None:
-    for html in (run_html, data_html):
-        assert "00000013" not in html
-        assert "nih, image 1a1a1a1a1a" in html  # what the duplicate repeats
-        assert "a/COVID-3.png" in html  # the duplicate itself: its source has no patient ids
-        assert "nih, file 2222222222" in html  # could not be decoded, so it has no image id
+    for page_html in (run_html, data_html):
+        assert "00000013" not in page_html
+        assert "nih, image 1a1a1a1a1a" in page_html  # what the duplicate repeats
+        assert "a/COVID-3.png" in page_html  # the duplicate itself: its source has no patient ids
+        assert "nih, file 2222222222" in page_html  # could not be decoded, so it has no image id
     assert "nih, image 2b2b2b2b2b" in data_html
     assert "name withheld" in data_html  # no row of the catalog, but it holds a patient's number
 
@@ -492,9 +506,11 @@ def test_the_confusion_matrix_writes_counts_and_shares_of_the_row() -> None:
 
 
 def test_reports_are_light_to_import() -> None:
-    code = (
-        "import sys, models.reports.run_report, models.reports.data_report, models.reports.leaderboard\n"
-        "print(sorted({'torch', 'mlflow', 'matplotlib', 'pandas', 'zenml'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    heavy = "{'torch', 'mlflow', 'matplotlib', 'sklearn', 'zenml'}"
+    for modules, unwanted in (
+        ("models.reports.leaderboard", f"{heavy} | {{'pandas'}}"),  # the terminal shows it
+        ("models.reports.run_pages, models.reports.data_report", heavy),
+    ):
+        code = f"import sys, {modules}\nprint(sorted(({unwanted}) & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "[]"

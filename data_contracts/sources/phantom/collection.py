@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from data_contracts.disk import require_room
 from data_contracts.errors import EnvironmentProblem, UsageProblem
 from data_contracts.sources.phantom.disease import Disease
 from data_contracts.sources.phantom.image import PhantomImage, draw_phantom
@@ -23,7 +24,6 @@ from data_contracts.sources.phantom.plan import CopyKind, Flaw, Plate, plan_coll
 from data_contracts.sources.phantom.settings import PhantomSettings, SourceName
 from data_contracts.sources.phantom.shifts import Pixels
 from data_contracts.sources.phantom.tables import write_nih_tables, write_radiography_tables
-from data_contracts.workspace import require_free_space
 
 GENERATOR_VERSION = 1  # raise it whenever the same settings would give other bytes
 _MASK_SIDE = 256
@@ -90,7 +90,7 @@ def write_phantom_datasets(
             why="The pictures have nowhere to go.",
             cure="Choose a folder you may write to.",
         ) from error
-    require_free_space(part, settings.images * settings.size**2, "Drawing the phantom")
+    require_room(part, settings.images * settings.size**2, "Drawing the phantom")
     plates = plan_collection(settings)
     files = _write_images(part, plates, settings, progress)
     if "radiography" in settings.datasets:

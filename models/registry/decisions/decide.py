@@ -239,7 +239,7 @@ def _stated_dossier(case: Case, stated: str) -> DossierReference:
         raise UsageProblem(
             f"{stated!r} is not the hash of a dossier.",
             why="Stating it says which evidence the decision rests on.",
-            cure=f"Give at least the first {DOSSIER_DIGITS} digits; they stand at the top of the dossier.",
+            cure=f"Give at least the first {DOSSIER_DIGITS} digits; the dossier's folder is named by them.",
         )
     if not case.dossier.hash.startswith(digits):
         raise _refused(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data_contracts.errors import EnvironmentProblem, ExternalServiceError
 from data_contracts.workspace import Workspace
 from models.registry.decisions.aliases import RegisteredModel, last_lines, registered_models
 from models.registry.decisions.entries import Aliases
@@ -28,17 +27,15 @@ class Inspection:
 def verify(workspace: Workspace, store: TrackingStore) -> Inspection:
     """Check the log's chain and end, and the registry against it. Nothing is changed; call `recover` before.
 
-    Raises ExternalServiceError or EnvironmentProblem where the store fails and the log itself is good.
+    The registry is compared with a good log only. Raises ExternalServiceError or EnvironmentProblem where it fails.
     """
     log = DecisionLog.of(workspace)
     with log.locked():
         reading = log.read()
-        try:
-            drift = registry_drift(reading, registered_models(store))
-        except (ExternalServiceError, EnvironmentProblem) as error:
-            if reading.sound:
-                raise
-            drift = [Finding(level="note", where="registry", what=f"it was not compared: {error.what}")]
+        if not reading.sound:
+            note = Finding(level="note", where="registry", what="it was not compared with a log that was changed")
+            return Inspection(reading, (*reading.findings, note))
+        drift = registry_drift(reading, registered_models(store))
     return Inspection(reading, (*reading.findings, *drift))
 
 
