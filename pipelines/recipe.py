@@ -123,7 +123,7 @@ class Recipe(BaseModel):
         return task_named(self.task)
 
     def sections(self) -> dict[str, Any]:
-        """The whole recipe as JSON for pages and evidence; files of weights by name, since paths belong to a machine."""
+        """The whole recipe as JSON for pages and evidence; weights by file name, since paths belong to a machine."""
         content = self.model_dump(mode="json")
         for section in (content["training"], *content["architectures"]):
             kind, _, path = str(section["init"] or "").partition(":")

@@ -18,6 +18,7 @@ COMPUTING_LIBRARIES = (
     "captum",
     "great-expectations",
     "numpy",
+    "optuna",
     "pandas",
     "pillow",
     "scikit-learn",

@@ -53,6 +53,7 @@ def train(
             on_epoch,
             say=lambda line: say(f"train {name}: {line}"),
             checkpoints=checkpoints,
+            features=Workspace.current().cache / "features",
         )
         tracked.seal(bundle)
     shutil.rmtree(checkpoints, ignore_errors=True)

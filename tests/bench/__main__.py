@@ -8,6 +8,7 @@ from tests.bench import (
     bench_audit,
     bench_catalog,
     bench_data_path,
+    bench_frozen_features,
     bench_grad_cam,
     bench_hash_search,
     bench_image_store,
@@ -18,6 +19,7 @@ from tests.bench import (
 BENCHES = (
     bench_image_store,
     bench_data_path,
+    bench_frozen_features,
     bench_hash_search,
     bench_catalog,
     bench_statistics,
