@@ -19,13 +19,12 @@ import yaml
 from PIL import Image
 
 from models.registry.bundle import BundleSpec, ModelBundle
-from models.scoring.given_images import IMAGE
-from models.scoring.predict import output_columns
 
 BUNDLE = "bundle"  # the folder with the bundle's own files, and its name in MLmodel
 CONTENT_HASH = "content_hash"
 MLMODEL = "MLmodel"
 
+_IMAGE = "image"  # models.scoring.given_images.IMAGE, whose import costs what every registry command would pay
 _CODE = "pyfunc_model.py"
 _REQUIREMENTS = "requirements.txt"
 _CONDA, _PYTHON = "conda.yaml", "python_env.yaml"
@@ -57,7 +56,7 @@ def pyfunc_files(bundle: ModelBundle, run_id: str, started_ms: int) -> dict[str,
             }
         ),
         _PYTHON: yaml.safe_dump({"python": python, "dependencies": [f"-r {_REQUIREMENTS}"]}),
-        _EXAMPLE: json.dumps({"columns": [IMAGE], "data": [[picture]]}),
+        _EXAMPLE: json.dumps({"columns": [_IMAGE], "data": [[picture]]}),
         _SERVING_EXAMPLE: json.dumps({"inputs": [picture]}),
         MLMODEL: _mlmodel(bundle, run_id, started_ms),
     }
@@ -97,9 +96,11 @@ def _signature(spec: BundleSpec) -> object:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Schema
 
+    from models.scoring.predict import output_columns
+
     kinds = {str: DataType.string, float: DataType.double}
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, IMAGE)]),
+        inputs=Schema([ColSpec(DataType.string, _IMAGE)]),
         # A refused picture has no probabilities.
         outputs=Schema([ColSpec(kinds[t], name, required=t is str) for name, t in output_columns(spec).items()]),
     )

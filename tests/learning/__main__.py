@@ -50,7 +50,8 @@ def main() -> None:
             for one in _measure(recipe, arguments.data, arguments.home):
                 measured.append(Measured(name, one.architecture, seed, one))
                 print(f"{name} seed {seed}  {one.architecture}  {_text(one.test)}", flush=True)
-    arguments.out.write_text(_page(measured, arguments), encoding="utf-8")
+        # After every recipe: hours of measuring should not be lost to an interruption.
+        arguments.out.write_text(_page(measured, arguments), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -78,6 +79,7 @@ def _short(name: str, seed: int, size: int, epochs: int) -> Recipe:
         architectures.append(architecture.model_dump(mode="json") | change)
     content = recipe.model_dump(mode="json") | {"architectures": architectures}
     content["training"] |= {"init": "random", "seed": seed}
+    content["search"] = None
     content["split"] |= {"seed": seed}
     return Recipe.model_validate(content)
 
