@@ -16,6 +16,7 @@ from steps.baselines import baselines
 from steps.data import identify, ingest, label, split, store_images, validate
 from steps.evaluate import evaluate
 from steps.explain import explain
+from steps.hold_out import leave_one_source_out
 from steps.report import report
 from steps.search import search
 from steps.select import register, select
@@ -32,7 +33,7 @@ def data_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: str) 
 def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: str) -> None:
     """Every architecture of the recipe from the same split, side by side, and the best registered."""
     plan = Recipe.model_validate(recipe)
-    store, catalog, validations = _data(plan, data_dir, data_fingerprint)
+    store, labelled, catalog, validations = _data(plan, data_dir, data_fingerprint)
     compared_with = baselines(store, catalog, validations[-1], plan.task, plan.evaluation.model_dump())
     bundles, predicted, evaluations, explanations, audits, searches = [], [], [], [], [], []
     # A static loop: every architecture is a step of its own in the graph, parallel wherever the stack can.
@@ -62,6 +63,13 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
             )
         )
     selection = select(evaluations)
+    held_out: Any = []
+    for architecture in plan.architectures:
+        if architecture.name == plan.evaluation.leave_one_source_out:
+            shaped_by = plan.what_shapes(architecture)
+            held_out = leave_one_source_out(
+                store, labelled, validations[-1], shaped_by, plan.evaluation.model_dump()
+            )
     sections = plan.sections()
     registered = register(
         recipe=sections,
@@ -87,13 +95,14 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
         sheets=explanations,
         audits=audits,
         searches=searches,
+        held_out=held_out,
         selection=selection,
         registered=registered,
     )
 
 
-def _data(plan: Recipe, data_dir: str, data_fingerprint: str) -> tuple[Any, Any, list[Any]]:
-    """The data part: the image store, the split catalog, and the reports of both gates."""
+def _data(plan: Recipe, data_dir: str, data_fingerprint: str) -> tuple[Any, Any, Any, list[Any]]:
+    """The data part: the image store, the catalog before and after the split, and the reports of both gates."""
     gate = plan.model_dump(mode="json", include={"name", "title", "task", "split", "validation"})
     offered, _notes = ingest(plan.sources, data_dir, data_fingerprint, plan.validation.pinned_tables)
     store = store_images(offered, data_dir, plan.images.model_dump())
@@ -103,7 +112,7 @@ def _data(plan: Recipe, data_dir: str, data_fingerprint: str) -> tuple[Any, Any,
     validation = validate(labelled, "catalog", gate, id="validate_catalog")
     catalog = split(labelled, validation, plan.split.model_dump())
     split_validation = validate(catalog, "split", gate, id="validate_split")
-    return store, catalog, [validation, split_validation]
+    return store, labelled, catalog, [validation, split_validation]
 
 
 def step_name(architecture: str) -> str:

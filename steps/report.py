@@ -12,6 +12,7 @@ from data_contracts.expectations.report import ValidationReport
 from data_contracts.ontology import task_named
 from data_contracts.splits import SplitSettings
 from models.audit.results import AuditReport
+from models.evaluation.leave_one_source_out import LeaveOneSourceOut
 from models.evaluation.results import Evaluations
 from models.evaluation.selection import Selection
 from models.explanation.results import Explanation
@@ -32,6 +33,7 @@ def report(
     sheets: list[Explanation],
     audits: list[AuditReport],
     searches: list[SearchResult],
+    held_out: list[LeaveOneSourceOut],
     selection: Selection,
     registered: RegisteredVersion,
 ) -> tuple[Annotated[HTMLString, "report"], Annotated[dict[str, str], "pages"]]:
@@ -51,6 +53,7 @@ def report(
         sheets=sheets,
         audits=audits,
         searches=searches,
+        leave_one_source_out=held_out[0] if held_out else None,
         selection=selection,
         registered=registered,
     )
