@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 _CONFIGURATION = (
-    *("LUNGLINE_HOME", "LUNGLINE_DATA", "LUNGLINE_DEBUG", "MLFLOW_TRACKING_URI"),
+    *("LUNGLINE_HOME", "LUNGLINE_DATA", "LUNGLINE_DEBUG", "LUNGLINE_PATIENT_KEY", "MLFLOW_TRACKING_URI"),
     *("ZENML_CONFIG_PATH", "ZENML_STORE_URL"),
 )
 
@@ -19,10 +19,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share one trained run go to one worker; the rest spread over the cores."""
+    """Tests that share one trained run or one workspace go to one worker; the rest spread over the cores."""
     for item in items:
         if "pipeline" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("pipeline"))
+            group = "recipes" if item.path.stem == "test_recipes" else "pipeline"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

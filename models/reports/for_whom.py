@@ -47,6 +47,11 @@ def for_whom(section: ArchitectureSection) -> Answer:
     if absent:
         unknown = f"{listed(absent)} could not be measured on pictures from elsewhere"
         return Answer(question, "caution", "partly unknown elsewhere", said, _both(unknown, behind))
+    guessing = 0.5 if external.primary_metric == "macro_auc" else 1 / len(external.class_names)
+    if external.primary.low is None or external.primary.low <= guessing:
+        # What is not above guessing at home cannot lose anything elsewhere.
+        unshown = "it was not shown to be better than guessing on pictures from elsewhere"
+        return Answer(question, "caution", "not shown elsewhere", said, _both(unshown, behind))
     if behind:
         return Answer(question, "caution", "not for all alike", said, behind)
     return Answer(question, "good", "holds elsewhere", said)

@@ -16,6 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
+# What every run makes, on as few images as it can be.
+FEW_CHECKS = {
+    **{"lung_images": 2, "boxed_images": 2, "perturbed_images": 1, "perturbation_steps": 2},
+    **{"randomised_images": 2, "randomisation_stages": 2, "resamples": 100},
+}
+FEW_AUDITED = {"images": 50, "changed_images": 50, "training_images": 100, "bootstrap_resamples": 100}
 TINY: dict[str, Any] = {
     "name": "tiny",
     "title": "Two small networks on a few phantoms",
@@ -31,7 +37,8 @@ TINY: dict[str, Any] = {
     "training": {"epochs": 2, "batch_size": 32, "learning_rate": 1.0e-3, "final_learning_rate": 1.0e-5},
     "architectures": [{"name": "simple_cnn"}, {"name": "resnet18"}],
     "evaluation": {"bootstrap_resamples": 200},
-    "explanation": {"examples_per_class": 2},
+    "explanation": {"examples_per_class": 2, "faithfulness": FEW_CHECKS},
+    "audit": FEW_AUDITED,
 }
 
 

@@ -13,7 +13,7 @@ from data_contracts.sources.phantom import PhantomSettings, write_phantom_datase
 from data_contracts.sources.phantom.settings import SourceName
 from models.evaluation.baselines import BASELINES
 from pipelines.recipe import Recipe, load_recipe, recipe_names
-from tests.pipeline.conftest import run_lungline
+from tests.pipeline.conftest import FEW_AUDITED, FEW_CHECKS, run_lungline
 
 SIDE = 80  # the smallest that stacked_cnn and ae_cnn both take
 
@@ -38,6 +38,8 @@ def shortened(recipe: Recipe) -> Iterator[str]:
     settings = [
         *(f"images.size={SIDE}", "training.epochs=1", "training.freeze_epochs=0", "training.init=random"),
         *("evaluation.bootstrap_resamples=100", "explanation.examples_per_class=1"),
+        *(f"explanation.faithfulness.{key}={value}" for key, value in FEW_CHECKS.items()),
+        *(f"audit.{key}={value}" for key, value in FEW_AUDITED.items()),
     ]
     for place, architecture in enumerate(recipe.architectures):
         if architecture.stages:
