@@ -72,7 +72,11 @@ def test_real_images_go_the_whole_way(real_data: Path, tmp_path: Path) -> None:
     assert finished.code == 0, finished.err
     assert "1,409 offered = 1,409 kept + 0 quarantined + 0 duplicate" in finished.err
     result = finished.document
-    best = next(e for e in result["evaluations"] if e["architecture"] == result["selection"]["winner"])
+    best = next(
+        read["test"]
+        for read in result["evaluations"]
+        if read["test"]["architecture"] == result["selection"]["winner"]
+    )
     assert best["macro_auc"]["value"] > 0.6
     pneumothorax = next(entry for entry in best["classes"] if entry["name"] == "pneumothorax")
     assert pneumothorax["judgement"] == "too few to judge"

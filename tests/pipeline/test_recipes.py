@@ -22,7 +22,7 @@ SIDE = 80  # the smallest that stacked_cnn and ae_cnn both take
 def all_datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms in the layouts of all six public datasets."""
     folder = tmp_path_factory.mktemp("all datasets") / "raw"
-    settings = PhantomSettings(datasets=get_args(SourceName), images=480, size=SIDE, all_findings=True)
+    settings = PhantomSettings(datasets=get_args(SourceName), images=640, size=SIDE, all_findings=True)
     write_phantom_datasets(folder, settings)
     return folder
 
@@ -41,6 +41,8 @@ def shortened(recipe: Recipe) -> Iterator[str]:
         *(f"explanation.faithfulness.{key}={value}" for key, value in FEW_CHECKS.items()),
         *(f"audit.{key}={value}" for key, value in FEW_AUDITED.items()),
     ]
+    if recipe.search is not None:
+        settings += ["search.trials=2", "search.epochs=1"]
     for place, architecture in enumerate(recipe.architectures):
         if architecture.stages:
             stages = [{"name": name, "epochs": 1} for name in ("reconstruction", "classifier", "joint")]

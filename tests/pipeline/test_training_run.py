@@ -25,7 +25,8 @@ def test_every_architecture_was_trained_and_evaluated_with_intervals(trained: Tr
     result = trained.first.document
     assert result["trained"] == 2
     assert sorted(result["selection"]["ranking"]) == ["resnet18", "simple_cnn"]
-    for evaluation in result["evaluations"]:
+    for read in result["evaluations"]:
+        evaluation = read["test"]
         assert evaluation["split"] == "test"
         assert [entry["name"] for entry in evaluation["classes"]] == CLASSES
         assert sum(map(sum, evaluation["confusion"])) == evaluation["n"]

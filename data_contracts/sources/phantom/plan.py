@@ -58,7 +58,7 @@ _CLASSES: tuple[_Class, ...] = (
 
 # Findings that the phantom cannot draw, for the task that needs all fourteen.
 _OTHER_FINDINGS: tuple[_Class, ...] = tuple(
-    ("nih", finding, Disease.OPACITY, 5)
+    ("nih", finding, Disease.OPACITY, 14)
     for finding in (
         *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Emphysema"),
         *("Fibrosis", "Hernia", "Mass", "Nodule", "Pleural_Thickening"),
