@@ -43,6 +43,7 @@ _LEAST_OVERLAP = 0.6
 _BANDS = 10
 _BAND_RANGE = (1.5, 28.0)  # cycles per picture
 _AT_ONCE = 256  # pictures or pairs
+_BANDS, _BAND_BITS = 4, 16  # of a short hash
 _TILE = (32, 8192)  # hashes against hashes
 _CELLS_AT_ONCE = 2**22  # of the matrix of all pairs, which is never held whole
 
@@ -97,7 +98,10 @@ def pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.in
 
     Every pair is compared, in tiles that fit into the processor's cache, and half of the words rule out nearly all.
     For 256 bits at distance 48 an index finds no fewer candidates: it leaves 3 of the 16 bits of a band to be wrong.
+    Where it leaves at most 2, as 64 bits at distance 8, an index is used.
     """
+    if words.shape[1] == 1 and max_distance < 3 * _BANDS:
+        return _pairs_by_band(words[:, 0], max_distance)
     found = [np.zeros((0, 2), np.int64)]
     half = max(1, words.shape[1] // 2)
     halves, others = np.ascontiguousarray(words.T[:half]), words[:, half:]
@@ -116,6 +120,31 @@ def pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.in
             if keep.any():
                 found.append(np.stack([first[keep], second[keep]], axis=1))
     return np.concatenate(found)
+
+
+def _pairs_by_band(hashes: NDArray[np.uint64], max_distance: int) -> NDArray[np.int64]:
+    """The same for hashes (N,) of 64 bits, by multi-index hashing (Norouzi, Punjani and Fleet 2012).
+
+    Of four bands of 16 bits at least one differs in no more than a quarter of the distance, so looking up every value
+    that near in each band misses no pair.
+    """
+    values = np.arange(2**_BAND_BITS)
+    masks = values[np.bitwise_count(values) <= max_distance // _BANDS]
+    found = [np.zeros((0, 2), np.int64)]
+    for band in range(_BANDS):
+        keys = ((hashes >> np.uint64(_BAND_BITS * band)) & np.uint64(2**_BAND_BITS - 1)).astype(np.int64)
+        order = np.argsort(keys, kind="stable")
+        ends = np.cumsum(np.bincount(keys, minlength=2**_BAND_BITS))
+        sizes = np.diff(ends, prepend=0)
+        for mask in masks:
+            wanted = keys ^ mask
+            count = sizes[wanted]
+            first = np.repeat(np.arange(len(hashes)), count)
+            within = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
+            second = order[np.repeat(ends[wanted] - count, count) + within]
+            near = (first < second) & (np.bitwise_count(hashes[first] ^ hashes[second]) <= max_distance)
+            found.append(np.stack([first[near], second[near]], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _distances(words: NDArray[np.uint64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
