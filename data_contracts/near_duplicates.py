@@ -43,7 +43,7 @@ _LEAST_OVERLAP = 0.6
 _BANDS = 10
 _BAND_RANGE = (1.5, 28.0)  # cycles per picture
 _AT_ONCE = 256  # pictures or pairs
-_BANDS, _BAND_BITS = 4, 16  # of a short hash
+_PARTS, _PART_BITS = 4, 16  # of a short hash
 _TILE = (32, 8192)  # hashes against hashes
 _CELLS_AT_ONCE = 2**22  # of the matrix of all pairs, which is never held whole
 
@@ -100,7 +100,7 @@ def pairs_by_hash(words: NDArray[np.uint64], max_distance: int) -> NDArray[np.in
     For 256 bits at distance 48 an index finds no fewer candidates: it leaves 3 of the 16 bits of a band to be wrong.
     Where it leaves at most 2, as 64 bits at distance 8, an index is used.
     """
-    if words.shape[1] == 1 and max_distance < 3 * _BANDS:
+    if words.shape[1] == 1 and max_distance < 3 * _PARTS:
         return _pairs_by_band(words[:, 0], max_distance)
     found = [np.zeros((0, 2), np.int64)]
     half = max(1, words.shape[1] // 2)
@@ -128,13 +128,13 @@ def _pairs_by_band(hashes: NDArray[np.uint64], max_distance: int) -> NDArray[np.
     Of four bands of 16 bits at least one differs in no more than a quarter of the distance, so looking up every value
     that near in each band misses no pair.
     """
-    values = np.arange(2**_BAND_BITS)
-    masks = values[np.bitwise_count(values) <= max_distance // _BANDS]
+    values = np.arange(2**_PART_BITS)
+    masks = values[np.bitwise_count(values) <= max_distance // _PARTS]
     found = [np.zeros((0, 2), np.int64)]
-    for band in range(_BANDS):
-        keys = ((hashes >> np.uint64(_BAND_BITS * band)) & np.uint64(2**_BAND_BITS - 1)).astype(np.int64)
+    for band in range(_PARTS):
+        keys = ((hashes >> np.uint64(_PART_BITS * band)) & np.uint64(2**_PART_BITS - 1)).astype(np.int64)
         order = np.argsort(keys, kind="stable")
-        ends = np.cumsum(np.bincount(keys, minlength=2**_BAND_BITS))
+        ends = np.cumsum(np.bincount(keys, minlength=2**_PART_BITS))
         sizes = np.diff(ends, prepend=0)
         for mask in masks:
             wanted = keys ^ mask
