@@ -263,6 +263,7 @@ def point_hub_to(port: int, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # whatever the machine's environment says
 
 
 def test_imagenet_weights_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
