@@ -36,6 +36,18 @@ class Workspace:
         return self.home / "runs"
 
     @property
+    def predictions(self) -> Path:
+        return self.home / "predictions"
+
+    @property
+    def monitoring(self) -> Path:
+        return self.home / "monitoring"
+
+    @property
+    def evidently(self) -> Path:
+        return self.home / "evidently"
+
+    @property
     def cache(self) -> Path:
         return self.home / "cache"
 
