@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 # A uv of one's own is used where there is one; else uv is installed into the environment as a package.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
+# Every command of a test run loads the same libraries: compile them once, whatever the machine prefers.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup quickstart test unit bench learning clean
 
 help: ## list the targets
