@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_contracts.images import DecodedImage, DecodeLimits, UnreadableImage, read_image
 from data_contracts.ontology import join_classes
 from models.evaluation.abstain import abstain_zone
-from models.evaluation.predictions import PROBABILITY, predict_probabilities
+from models.evaluation.predictions import PROBABILITY, sealed_probabilities
 from models.registry.bundle import BundleSpec, ModelBundle
 
 if TYPE_CHECKING:
@@ -61,6 +61,23 @@ def predict_images(
     return pd.concat(tables, ignore_index=True)
 
 
+def answer_columns(
+    spec: BundleSpec, probabilities: NDArray[np.float64]
+) -> dict[str, list[str] | NDArray[np.float64]]:
+    """What the bundle says at these (n, K) probabilities: p_<class>, predicted, call_<class> and abstain.
+
+    A row of nan stands for a picture that was not scored; its texts are "".
+    """
+    calls = _calls(spec, probabilities)
+    of_class = dict(zip(spec.class_names, probabilities.T, strict=True))
+    return {
+        **{PROBABILITY + name: column for name, column in of_class.items()},
+        "predicted": _predicted(spec, probabilities, calls),
+        **{CALL + name: calls[name] for name in spec.class_names},
+        "abstain": _undecided(spec, of_class, len(probabilities)),
+    }
+
+
 def output_columns(spec: BundleSpec) -> dict[str, type]:
     """Column -> float or str, of what `predict_images` gives, in order."""
     return {
@@ -89,23 +106,12 @@ def _answers(
     read = {row: image for row, image in enumerate(decoded) if isinstance(image, DecodedImage)}
     probabilities = np.full((len(decoded), len(spec.class_names)), np.nan)
     if read:
-        probabilities[list(read)] = predict_probabilities(
-            network,
-            np.stack([image.pixels for image in read.values()]),
-            np.arange(len(read)),
-            spec.preprocessing,
-            batch_size=len(read),
-            output=spec.output,
-            temperature=spec.temperature,
-        )
-    calls = _calls(spec, probabilities)
-    of_class = dict(zip(spec.class_names, probabilities.T, strict=True))
+        pixels = np.stack([image.pixels for image in read.values()])
+        rows = np.arange(len(read))
+        probabilities[list(read)] = sealed_probabilities(network, spec, pixels, rows, batch_size=len(read))
     columns = {
         "image_id": [image.image_id if isinstance(image, DecodedImage) else "" for image in decoded],
-        **{PROBABILITY + name: column for name, column in of_class.items()},
-        "predicted": _predicted(spec, probabilities, calls),
-        **{CALL + name: calls[name] for name in spec.class_names},
-        "abstain": _undecided(spec, of_class, len(decoded)),
+        **answer_columns(spec, probabilities),
         "flags": ["|".join(image.flags) if isinstance(image, DecodedImage) else "" for image in decoded],
         "refused": [image.reason if isinstance(image, UnreadableImage) else "" for image in decoded],
     }

@@ -1,0 +1,1 @@
+"""Where Lungline runs: the scoring service and what it needs around it."""

@@ -1,0 +1,1 @@
+"""The HTTP scoring service: the champion behind limits, every answer on record."""
