@@ -5,14 +5,16 @@ Commands live in pipelines/commands and are imported when called, so that `--hel
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from data_contracts.errors import EnvironmentProblem, LunglineError
+from data_contracts.redaction import RedactedRecord, redact
 
 INTERRUPTED = 7
 _TYPER_INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -31,6 +33,10 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 log_app = typer.Typer(help="The decision log: who made which version the champion, and why.", no_args_is_help=True)
 app.add_typer(log_app, name="log")
+stack_app = typer.Typer(
+    help="Where pipelines run: stacks kept as files, registered with ZenML.", no_args_is_help=True
+)
+app.add_typer(stack_app, name="stack")
 
 DataOption = Annotated[
     Path | None,
@@ -46,11 +52,19 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key, e.g. training.epochs=3."),
 ]
+StackArgument = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A stack that comes with Lungline, or the path of a YAML file.")
+]
+StackOption = Annotated[
+    str | None,
+    typer.Option("--stack", metavar="NAME|FILE", help="Where it runs; else on ZenML's active stack."),
+]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Number of a registered version.")]
 # A decision is a person's act: none of its options can be given by an environment variable.
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence of at least 10 characters.")
 ]
+Task = Literal["train", "monitor", "retrain"]  # what a schedule runs
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="Needed where several models could be meant.")
 ]
@@ -126,12 +140,13 @@ def train(
     recipe: RecipeArgument,
     data: DataOption = None,
     overrides: SetOption = None,
+    stack: StackOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train every architecture of a recipe, compare them, and register the best as the challenger."""
     from pipelines.commands.train import train as run
 
-    run(recipe, data, overrides or [], as_json)
+    run(recipe, data, overrides or [], as_json, stack)
 
 
 @app.command()
@@ -213,6 +228,198 @@ def rollback(reason: ReasonOption, model: ModelOption = None, as_json: JsonOptio
     run(reason, model, as_json)
 
 
+@app.command()
+def score(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images, or folders that hold them.")],
+    model: ModelOption = None,
+    source: Annotated[
+        str, typer.Option("--source", metavar="NAME", help="Where the images come from, e.g. a hospital.")
+    ] = "",
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            "--facts", metavar="FILE.csv", help="Columns: file, patient, view, age, sex, taken_on, source."
+        ),
+    ] = None,
+    taken_on: Annotated[
+        str, typer.Option("--taken-on", metavar="DATE", help="Day of the examinations; else the day of scoring.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Answer images with the approved champion, and log every prediction once."""
+    from pipelines.commands.score import score as run
+
+    run(paths, model, source, facts, taken_on, as_json)
+
+
+@app.command()
+def serve(
+    model: ModelOption = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; beyond loopback a token is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8080,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="LUNGLINE_SERVE_TOKEN_FILE", help="File with the token that callers must present."),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask nobody for a token, wherever it listens.")
+    ] = False,
+    max_bytes: Annotated[int, typer.Option(min=1024, help="Bytes of one request.")] = 32 << 20,
+    max_pixels: Annotated[int, typer.Option(min=1024, max=64_000_000, help="Pixels of one picture.")] = 64_000_000,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests scored at once.")] = 2,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that wait for one; beyond it 429.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 30,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish in after SIGTERM.")] = 20,
+    reload_seconds: Annotated[
+        float, typer.Option("--reload", min=0.1, help="Seconds between looks for another champion.")
+    ] = 10,
+) -> None:
+    """Answer pictures over HTTP with the approved champion, and log every prediction."""
+    from pipelines.commands.serve import serve as run
+
+    run(
+        model,
+        token_file,
+        no_auth,
+        host=host,
+        port=port,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        concurrency=concurrency,
+        queue=queue,
+        timeout=timeout,
+        grace=grace,
+        reload_seconds=reload_seconds,
+    )
+
+
+@app.command()
+def retrain(
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL|RECIPE", help="A recipe's name or file, or the model that it trains.")
+    ],
+    data: DataOption = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            exists=True,
+            help="Decisions of people about labels, below the data folder.",
+        ),
+    ] = None,
+    overrides: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen; write and train nothing.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--status", help="Show the journal's state; look at no data.")] = False,
+    reset: Annotated[
+        bool, typer.Option("--reset-circuit", help="Let retraining go on after setbacks, in your name.")
+    ] = False,
+    reason: Annotated[
+        str,
+        typer.Option("--reason", metavar="TEXT", help="Why the circuit may be closed; goes with --reset-circuit."),
+    ] = "",
+    require: Annotated[
+        bool, typer.Option("--require", help="End with 4 where a brake holds the training.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train again where drift asked for it, new labels arrived and no brake holds; say which does.
+
+    Drift alone never trains: it asks, once per episode, and a training starts when labels have arrived that no version
+    learned from. Ends with 0 whether it trained or there was nothing to do; a training that fails ends as train does.
+    """
+    from pipelines.commands import retrain as command
+
+    if reset:
+        command.reset_circuit(target, reason, overrides or [], as_json)
+    elif show:
+        command.show_status(target, overrides or [], as_json)
+    else:
+        raise typer.Exit(
+            command.retrain(
+                target, data, labels, overrides or [], dry_run=dry_run, require=require, as_json=as_json
+            )
+        )
+
+
+@app.command()
+def schedule(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name, or the path of a YAML file.")] = None,
+    cron: Annotated[
+        str | None, typer.Option("--cron", metavar="EXPRESSION", help='Five fields, e.g. "0 3 * * *".')
+    ] = None,
+    task: Annotated[Task, typer.Option("--for", help="What runs at those times.")] = "train",
+    data: DataOption = None,
+    show: Annotated[bool, typer.Option("--list", help="Show what the active stack runs at set times.")] = False,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="NAME", help="Take a schedule off the active stack.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe at set times: on a stack that can, else by the crontab line or systemd timer printed here.
+
+    Nothing is installed on this machine. On Kubernetes, training becomes a CronJob that never overlaps itself.
+    """
+    from pipelines.commands import schedule as command
+
+    if show:
+        command.list_schedules(as_json)
+    elif remove is not None:
+        command.remove(remove, as_json)
+    else:
+        command.schedule(recipe, cron, task, data, as_json)
+
+
+@app.command()
+def monitor(
+    model: ModelOption = None,
+    window: Annotated[
+        str, typer.Option("--window", metavar="LENGTH", help="So many images, e.g. 500, or days, e.g. 7d.")
+    ] = "500",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="First day of one window; with --until.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DATE", help="The day after its last.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE.csv", help="Columns image_id, label: what turned out to be true."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the windows of scored images that closed: 0 quiet, 10 alarm, 11 too few images."""
+    from pipelines.commands.monitor import monitor as run
+
+    raise typer.Exit(run(model, window, since, until, labels, as_json))
+
+
+@stack_app.command("apply")
+def stack_apply(stack: StackArgument, as_json: JsonOption = False) -> None:
+    """Register a stack with ZenML, or bring it up to date; what is as in the file is left alone."""
+    from pipelines.commands.stack import apply
+
+    apply(stack, as_json)
+
+
+@stack_app.command("show")
+def stack_show(stack: StackArgument, as_json: JsonOption = False) -> None:
+    """Show a stack as its file describes it here, with variables filled in."""
+    from pipelines.commands.stack import show
+
+    show(stack, as_json)
+
+
+@stack_app.command("check")
+def stack_check(stack: StackArgument, as_json: JsonOption = False) -> None:
+    """Say what keeps a run on a stack from working as its file says: 5 where there is anything."""
+    from pipelines.commands.stack import check
+
+    raise typer.Exit(check(stack, as_json))
+
+
 @log_app.command("verify")
 def log_verify(as_json: JsonOption = False) -> None:
     """Check the decision log for changes, and the registry against it; 4 where something was changed."""
@@ -221,8 +428,28 @@ def log_verify(as_json: JsonOption = False) -> None:
     raise typer.Exit(verify_log(as_json))
 
 
+@app.command()
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Of Evidently's page; else a free one.")
+    ] = None,
+    mlflow_port: Annotated[
+        int | None, typer.Option("--mlflow-port", min=1, max=65535, help="Of MLflow's page; else a free one.")
+    ] = None,
+    zenml_port: Annotated[
+        int | None, typer.Option("--zenml-port", min=1, max=65535, help="Of ZenML's page; else a free one.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Stop as soon as every page has answered.")] = False,
+) -> None:
+    """Show drift (Evidently) and experiments (MLflow) in the browser, on this machine only, until Ctrl-C."""
+    from pipelines.commands.dashboard import dashboard as run
+
+    raise typer.Exit(run(port, mlflow_port, zenml_port, check))
+
+
 def main() -> None:
-    """Entry point: exit codes as documented, no traceback unless --debug."""
+    """Entry point: exit codes as documented, no traceback unless --debug, and no secret in an error or a log."""
+    logging.setLogRecordFactory(RedactedRecord)
     try:
         code = app(standalone_mode=False)
         if code == _TYPER_INTERRUPTED:
@@ -241,7 +468,7 @@ def main() -> None:
 
 def _complain(error: LunglineError) -> int:
     _traceback_if_debugging()
-    print(f"Error: {error.what}\n  Why it matters: {error.why}\n  What to do: {error.cure}", file=sys.stderr)
+    _print_error(f"Error: {error.what}\n  Why it matters: {error.why}\n  What to do: {error.cure}")
     return error.exit_code
 
 
@@ -255,7 +482,7 @@ def _unexpected(error: Exception) -> int:
     if type(error).__name__ in ("RunInterruptedException", "RunStoppedException"):
         return _interrupted()
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):
-        print(f"Error: {error.format_message()}\n  What to do: see `lungline --help`.", file=sys.stderr)
+        _print_error(f"Error: {error.format_message()}\n  What to do: see `lungline --help`.")
         return int(error.exit_code)
     if isinstance(error, OSError) and error.errno == 28:
         return _complain(
@@ -266,10 +493,9 @@ def _unexpected(error: Exception) -> int:
             )
         )
     _traceback_if_debugging()
-    print(
+    _print_error(
         f"Error: {type(error).__name__}: {error}\n  This is a defect in Lungline or in a library it uses."
-        "\n  What to do: run the same command with `lungline --debug …` and report what it prints.",
-        file=sys.stderr,
+        "\n  What to do: run the same command with `lungline --debug …` and report what it prints."
     )
     return UNEXPECTED
 
@@ -278,7 +504,11 @@ def _traceback_if_debugging() -> None:
     if os.environ.get("LUNGLINE_DEBUG"):
         import traceback
 
-        traceback.print_exc()
+        _print_error(traceback.format_exc())
+
+
+def _print_error(text: str) -> None:
+    print(redact(text), file=sys.stderr)
 
 
 if __name__ == "__main__":
