@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from models.registry import database
 
 _CONFIGURATION = (
     *("LUNGLINE_HOME", "LUNGLINE_DATA", "LUNGLINE_DEBUG", "LUNGLINE_PATIENT_KEY", "MLFLOW_TRACKING_URI"),
@@ -34,3 +38,24 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("LUNGLINE_REAL_DATA names no folder with real X-rays")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def create_mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
+    """MLflow builds the same empty tables for every store, in more than a second: the second store gets a copy.
+
+    Gives the function that really makes them, for the tests of that.
+    """
+    made = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    create = database._create
+
+    def copied(file: Path) -> None:
+        if made.exists():
+            shutil.copyfile(made, file)
+        else:
+            create(file)
+            shutil.copyfile(file, made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_create", copied)
+        yield create

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from torch import nn
 from data_contracts.errors import EnvironmentProblem, ExternalServiceError, ModelGateError, UsageProblem
 from models.evaluation.results import ClassEvaluation, Estimate, Evaluation
 from models.preprocessing import Preprocessing
+from models.registry import database
 from models.registry.bundle import BundleSpec, ModelBundle
 from models.registry.status import model_status, recent_runs
 from models.registry.tracking import TrackedRun, TrackingStore
@@ -39,7 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def store(home: Path) -> TrackingStore:
+def store(home: Path, create_mlflow_tables: Callable[[Path], None]) -> Iterator[TrackingStore]:
     """A store whose database was interrupted the first time it was made, as a kill would."""
     from mlflow.store.db import utils
 
@@ -48,13 +49,14 @@ def store(home: Path) -> TrackingStore:
             connection.exec_driver_sql("CREATE TABLE _alembic_tmp_tags (name TEXT)")
         raise KeyboardInterrupt
 
-    database = home / "mlflow" / "mlflow.db"
+    file = home / "mlflow" / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, "_initialize_tables", half_done)
-        with pytest.raises(KeyboardInterrupt):
-            TrackingStore(f"sqlite:///{database}").check()
-    assert not database.exists()
-    return TrackingStore(f"sqlite:///{database}", home / "artifacts")
+        patch.setattr(database, "_create", create_mlflow_tables)
+        with pytest.MonkeyPatch.context() as killed, pytest.raises(KeyboardInterrupt):
+            killed.setattr(utils, "_initialize_tables", half_done)
+            TrackingStore(f"sqlite:///{file}").check()
+        assert not file.exists()
+        yield TrackingStore(f"sqlite:///{file}", home / "artifacts")
 
 
 @pytest.fixture
