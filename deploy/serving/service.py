@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import threading
 from asyncio import Timeout
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
+from data_contracts.picture import DecodeLimits
 from data_contracts.workspace import Workspace
 from deploy.serving.answers import Explanation, Health, PictureAnswer, Predictions, Readiness, picture_answer
 from deploy.serving.champion import Champion, Served
@@ -20,7 +22,7 @@ from deploy.serving.limits import SharedMemory
 from deploy.serving.metrics import Metrics
 from deploy.serving.recorder import Recorder
 from deploy.serving.refusals import NOT_HELD, Refused, all_refused, kind_of_refusal
-from deploy.serving.settings import ServeSettings
+from deploy.serving.settings import MEGAPIXEL, ServeSettings
 from deploy.serving.workers import Workers
 from models.evaluation.predictions import PROBABILITY
 from models.explanation.results import LEGEND, NOT_A_LOCALISATION
@@ -40,6 +42,7 @@ class Service:
 
     def __init__(self, workspace: Workspace, settings: ServeSettings) -> None:
         self.settings = settings
+        self._decode_limits = DecodeLimits(max_megapixels=math.ceil(settings.max_pixels / MEGAPIXEL))
         self.metrics = Metrics()
         self.memory = SharedMemory(settings.buffered_bytes)
         self.workers = Workers(settings.concurrency, settings.queue)
@@ -161,7 +164,7 @@ class Service:
             for index, content in enumerate(pictures):
                 if given_up.is_set():
                     raise GaveUp
-                read = self._within_limits(served.scorer.read([content])[0])
+                read = self._within_limits(served.scorer.read([content], self._decode_limits)[0])
                 rows = served.scorer.answer([read], pd.DataFrame([facts]), origin="service", now=datetime.now(UTC))
                 self.recorder.add(rows)
                 row = rows.iloc[0]
@@ -193,6 +196,7 @@ class Service:
         )
 
     def _within_limits(self, read: ReadImage) -> ReadImage:
+        """The decoder's own limit is in whole megapixels; this is the rest of it."""
         picture = read.decoded
         if picture is None or picture.width * picture.height <= self.settings.max_pixels:
             return read

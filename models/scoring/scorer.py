@@ -96,12 +96,12 @@ class Scorer:
         """
         return self.answer(self.read(images), facts, origin=origin, now=now, taken_on=taken_on)
 
-    def read(self, images: Sequence[GivenImage]) -> list[ReadImage]:
-        """Decode the images and check them; nothing is scored."""
+    def read(self, images: Sequence[GivenImage], limits: DecodeLimits = _LIMITS) -> list[ReadImage]:
+        """Decode the images and check them; nothing is scored. limits: what is refused before it is decoded."""
         if len(images) < 2:
-            return [self._read(given) for given in images]
+            return [self._read(given, limits) for given in images]
         with ThreadPoolExecutor() as pool:  # Pillow and hashlib release the interpreter lock
-            return list(pool.map(self._read, images))
+            return list(pool.map(lambda given: self._read(given, limits), images))
 
     def answer(
         self,
@@ -138,11 +138,11 @@ class Scorer:
         frame[EMBEDDING] = pd.Series(embeddings, index=frame.index, dtype="object")
         return frame.astype(expected)
 
-    def _read(self, given: GivenImage) -> ReadImage:
+    def _read(self, given: GivenImage, limits: DecodeLimits) -> ReadImage:
         try:
             if isinstance(given, UnreadableImage):
                 raise given
-            decoded = read_image(given, size=self.bundle.spec.image_size, limits=_LIMITS)
+            decoded = read_image(given, size=self.bundle.spec.image_size, limits=limits)
         except UnreadableImage as refusal:
             return ReadImage(_sha256(given), None, refusal.reason, read_header(given))
         doubts = [REFUSED_FLAGS[flag] for flag in decoded.flags if flag in REFUSED_FLAGS]
