@@ -11,6 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from data_contracts.drift.settings import MonitorSettings
 from data_contracts.errors import UsageProblem
 from data_contracts.expectations.settings import ValidationSettings
 from data_contracts.identity import IdentitySettings
@@ -23,6 +24,7 @@ from models.audit.settings import AuditSettings
 from models.evaluation.settings import EvaluationSettings
 from models.explanation.settings import ExplanationSettings
 from models.preprocessing import check_fits_weights
+from models.retraining.settings import RetrainingSettings
 from models.review.settings import ReviewSettings
 from models.training.augmentation_settings import AugmentationSettings
 from models.training.search.settings import SearchSettings
@@ -54,6 +56,8 @@ class Recipe(BaseModel):
     explanation: ExplanationSettings = ExplanationSettings()
     audit: AuditSettings = AuditSettings()
     review: ReviewSettings = ReviewSettings()
+    monitoring: MonitorSettings = MonitorSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
 
     @field_validator("task")
     @classmethod

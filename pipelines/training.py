@@ -17,6 +17,7 @@ from steps.data import identify, ingest, label, split, store_images, validate
 from steps.evaluate import evaluate
 from steps.explain import explain
 from steps.hold_out import leave_one_source_out
+from steps.profile import profile
 from steps.report import report
 from steps.search import search
 from steps.select import register, select
@@ -63,6 +64,7 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
             )
         )
     selection = select(evaluations)
+    reference = profile(selection, bundles, store, catalog, predicted)
     held_out: Any = []
     for architecture in plan.architectures:
         if architecture.name == plan.evaluation.leave_one_source_out:
@@ -81,6 +83,7 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
         baselines=compared_with,
         explanations=explanations,
         audits=audits,
+        reference=reference,
         validations=validations,
         catalog=catalog,
         image_store=store,

@@ -14,9 +14,11 @@ from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
 
 from data_contracts.catalog import Catalog
+from data_contracts.drift.profile import ReferenceProfile
 from data_contracts.image_store import ImageStore
 from data_contracts.workspace import Workspace
 from models.evaluation.predictions import Predictions
+from models.monitoring.scored_window import ScoredWindow
 from models.registry.bundle import ModelBundle
 
 
@@ -42,7 +44,7 @@ class _Table(Protocol):
 class FolderMaterializer(BaseMaterializer):
     """Types that are a finished folder. A local artifact store gets hard links: the image store exists once."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (ImageStore, ModelBundle)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (ImageStore, ModelBundle, ReferenceProfile)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: _Folder) -> None:
@@ -59,7 +61,7 @@ class FolderMaterializer(BaseMaterializer):
 class TableMaterializer(BaseMaterializer):
     """Types that are one parquet table."""
 
-    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Catalog, Predictions)
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (Catalog, Predictions, ScoredWindow)
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
 
     def save(self, data: _Table) -> None:

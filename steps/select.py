@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from zenml import get_step_context, log_metadata, step
 
 from data_contracts.catalog import Catalog
+from data_contracts.drift.profile import ReferenceProfile
 from data_contracts.expectations.report import ValidationReport
 from data_contracts.image_store import ImageStore
 from data_contracts.workspace import Workspace
@@ -38,11 +39,12 @@ def register(
     baselines: list[Evaluations],
     explanations: list[Explanation],
     audits: list[AuditReport],
+    reference: ReferenceProfile,
     validations: list[ValidationReport],
     catalog: Catalog,
     image_store: ImageStore,
 ) -> Annotated[RegisteredVersion, "registered"]:
-    """Make the winner the challenger in MLflow, with the evidence a review reads.
+    """Make the winner the challenger in MLflow, with what a review reads and the reference it is watched against.
 
     The lists are in the recipe's order of architectures. Never cached: the registry itself says whether it is there.
     """
@@ -68,6 +70,7 @@ def register(
             audit=audited,
             explanation=explanations[place],
         ),
+        reference=reference,
         pipeline_run=run,
         external=read.external,
         baselines=[baseline.test for baseline in baselines],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     JsonValue,
     PositiveFloat,
     PositiveInt,
@@ -44,12 +45,12 @@ class BundleSpec(BaseModel):
     """What the weights are: the network to build, its input, its classes and where it came from.
 
     class_names: in task order. output: what the network's logits mean. options: keyword arguments of the
-    architecture. image_size: pixels, height = width. temperature: what the logits are divided by before they become
+    architecture. image_size: pixels, height = width. test_time_crop: share of the side in ten crops that are answered
+    together; None: the image is answered whole. temperature: what the logits are divided by before they become
     probabilities; temperature_note: why validation gave none, else "". operating_points, rule_in: class name ->
     threshold on these probabilities, for the classes that have one; between the two a person decides. seed: of the
-    training. recipe: the recipe as JSON. initial_weights: where
-    they came from, with their sha256. data_hash: content hash of the data it was trained on. versions: package ->
-    version at training time.
+    training. recipe: the recipe as JSON. initial_weights: where they came from, with their sha256. data_hash: content
+    hash of the data it was trained on. versions: package -> version at training time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -63,6 +64,7 @@ class BundleSpec(BaseModel):
     in_chans: PositiveInt = 1
     image_size: PositiveInt
     preprocessing: Preprocessing
+    test_time_crop: float | None = Field(default=None, ge=0.5, lt=1)
     temperature: PositiveFloat = 1.0
     temperature_note: str = ""
     operating_points: dict[str, OperatingPoint]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from data_contracts.drift.profile import ReferenceProfile
 from data_contracts.workspace import Workspace
 from models.evaluation.results import Evaluation
 from models.evaluation.selection import Selection
@@ -12,6 +13,7 @@ from models.registry.code_revision import code_revision
 from models.registry.decisions.person import TRAINED_BY_TAG, Person
 from models.registry.evidence import TEST_SET_TAG, Evidence, keep_evidence
 from models.registry.follow import tracking_store
+from models.registry.reference import keep_reference
 from models.registry.tracking import PIPELINE_RUN_TAG, TrackingStore
 from models.registry.version_card import version_description
 from models.registry.versions import RegisteredVersion, find_run_for_bundle, register_challenger
@@ -29,6 +31,7 @@ def register_winner(
     trained_by: Person | None = None,
     *,
     evidence: Evidence | None = None,
+    reference: ReferenceProfile | None = None,
     pipeline_run: str = "",
     external: Evaluation | None = None,
     baselines: Sequence[Evaluation] = (),
@@ -38,9 +41,10 @@ def register_winner(
     """Register the bundle with the alias `challenger`; the same bundle is never registered twice.
 
     evaluation: of the test split. trained_by: who may not approve it; None where it is not known. evidence: what a
-    review of the version reads; without it a review can only hold. pipeline_run: name of the run that registers.
-    external, baselines, waivers: for the description, see `version_description`. gates: what each gate the data and
-    the model went through said, by its name.
+    review of the version reads; without it a review can only hold. reference: what the version is watched against;
+    without it no window of it can be judged. pipeline_run: name of the run that registers. external, baselines,
+    waivers: for the description, see `version_description`. gates: what each gate the data and the model went through
+    said, by its name.
     Raises ExternalServiceError or EnvironmentProblem where the registry fails.
     """
     store = tracking_store(workspace)
@@ -72,6 +76,8 @@ def register_winner(
     log_evaluation(store, registered.run_id, evaluation)
     if evidence is not None:
         keep_evidence(store, registered, evidence)
+    if reference is not None:
+        keep_reference(store, registered, reference)
     return registered
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -22,15 +20,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from data_contracts.catalog import Catalog
-from data_contracts.errors import LunglineError, ModelGateError
+from data_contracts.errors import ModelGateError
 from data_contracts.image_store import ImageStore
 from data_contracts.leakage import leaking_pairs
 from models.audit.results import AuditReport
 from models.evaluation.predictions import Predictions
 from models.evaluation.results import Evaluations
 from models.explanation.results import Explanation
+from models.registry.attachment import Attachment
 from models.registry.outage import store_errors
-from models.registry.sealed_folder import MANIFEST, SealedFolder, canonical_json, write_sealed
+from models.registry.sealed_folder import SealedFolder, canonical_json
 from models.registry.tracking import TrackingStore
 from models.registry.versions import RegisteredVersion
 
@@ -39,13 +38,13 @@ if TYPE_CHECKING:
 
 EVIDENCE_TAG = "lungline.evidence"
 TEST_SET_TAG = "lungline.test_set"
-FOLDER = "evidence"
 READ_SPLITS = ("val", "test", "external")
 
 PREDICTIONS, CATALOG = "predictions.parquet", "catalog.parquet"
 EVALUATIONS, AUDIT, EXPLANATION = "evaluations.json", "audit.json", "explanation.json"
 LINEAGE, RECIPE, ENVIRONMENT = "lineage.json", "recipe.yaml", "environment.json"
 FILES = (PREDICTIONS, CATALOG, EVALUATIONS, AUDIT, EXPLANATION, LINEAGE, RECIPE, ENVIRONMENT)
+EVIDENCE = Attachment("evidence", EVIDENCE_TAG, FILES)
 
 # Columns of the catalog in which a source may have written who the patient is.
 _NAMING = ("file", "mask_file", "raw_label", "reason")
@@ -171,21 +170,13 @@ def keep_evidence(store: TrackingStore, registered: RegisteredVersion, evidence:
     Evidence that is there already is not sent again. Raises ExternalServiceError or EnvironmentProblem where the
     store fails.
     """
-    with tempfile.TemporaryDirectory() as scratch, store_errors(store.tracking_uri):
-        folder = Path(scratch) / FOLDER
+    with tempfile.TemporaryDirectory() as scratch:
         files = _files_of(evidence, Path(scratch))
-        write_sealed(folder, files)
-        content_hash = SealedFolder.open(folder, list(files)).content_hash
-        place = f"{FOLDER}/{content_hash[:16]}"
-        present = {Path(file.path).name for file in store.client.list_artifacts(registered.run_id, place)}
-        if MANIFEST not in present:  # the manifest goes last and means complete
-            for name in (*files, MANIFEST):
-                store.client.log_artifact(registered.run_id, str(folder / name), place)
-        if evidence.evaluations is not None:
-            test_set = evidence.evaluations.test.test_set
+    if evidence.evaluations is not None:
+        test_set = evidence.evaluations.test.test_set
+        with store_errors(store.tracking_uri):
             store.client.set_model_version_tag(registered.name, registered.version, TEST_SET_TAG, test_set)
-        store.client.set_model_version_tag(registered.name, registered.version, EVIDENCE_TAG, content_hash)
-    return content_hash
+    return EVIDENCE.keep(store, registered, files)
 
 
 def take_evidence(store: TrackingStore, version: ModelVersion, cache: Path) -> Evidence:
@@ -194,22 +185,8 @@ def take_evidence(store: TrackingStore, version: ModelVersion, cache: Path) -> E
     Raises ModelGateError where the files are not those that were kept, ExternalServiceError or EnvironmentProblem
     where the store fails.
     """
-    content_hash = version.tags.get(EVIDENCE_TAG, "")
-    if not content_hash:
-        return Evidence()
-    folder = cache / content_hash
-    if not folder.is_dir():
-        _fetch(store, version, content_hash, folder)
-    try:
-        sealed = SealedFolder.open(folder, _names_in(folder))
-        if sealed.content_hash != content_hash:
-            raise _other_files(version, content_hash)
-        for name in sealed.entries:
-            sealed.verify(name)
-        return _evidence_of(sealed)
-    except LunglineError:
-        shutil.rmtree(folder, ignore_errors=True)  # so that mending the store mends the next run
-        raise
+    sealed = EVIDENCE.take(store, version, cache)
+    return Evidence() if sealed is None else _evidence_of(sealed)
 
 
 def _nameless(frame: pd.DataFrame) -> pd.DataFrame:
@@ -244,30 +221,6 @@ def recipe_yaml(recipe: Mapping[str, JsonValue]) -> str:
     return yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
 
 
-def _fetch(store: TrackingStore, version: ModelVersion, content_hash: str, folder: Path) -> None:
-    part = folder.with_name(f"{folder.name}.part-{secrets.token_hex(4)}")
-    place = f"{FOLDER}/{content_hash[:16]}"
-    part.mkdir(parents=True)
-    try:
-        with store_errors(store.tracking_uri):
-            store.client.download_artifacts(version.run_id or "", f"{place}/{MANIFEST}", str(part))
-            for name in _names_in(part):
-                store.client.download_artifacts(version.run_id or "", f"{place}/{name}", str(part))
-        if not folder.is_dir():
-            part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _names_in(folder: Path) -> list[str]:
-    """The names its manifest gives, as far as they are names of evidence: nothing else is ever fetched or opened."""
-    try:
-        listed = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
-        return []
-    return [name for name in FILES if isinstance(listed, dict) and name in listed]
-
-
 def _evidence_of(sealed: SealedFolder) -> Evidence:
     held, folder = sealed.entries, sealed.folder
     try:
@@ -287,11 +240,3 @@ def _evidence_of(sealed: SealedFolder) -> Evidence:
             why="It is as it was written, but this program does not understand it.",
             cure="Use the program version that registered the model, or train and register again.",
         ) from error
-
-
-def _other_files(version: ModelVersion, content_hash: str) -> ModelGateError:
-    return ModelGateError(
-        f"The evidence of version {version.version} of {version.name} is not {content_hash[:12]}, as registered.",
-        why="A review would rest on other numbers than those that were measured.",
-        cure="Find out who changed the registry or its artifact store, then train and register again.",
-    )

@@ -9,6 +9,7 @@ from models.registry.bundle import BundleSpec
 from models.registry.versions import DESCRIPTION_CHARACTERS
 
 _LEFT_OUT = "- further notes are in the run report"
+_NOTES = "**Notes**"
 _LEFT_OUT_TABLES = "Further tables are in the run report."
 _REASON_CHARACTERS = 300
 
@@ -38,7 +39,7 @@ def version_description(
     lines = [f"- {_plain(note)}" for note in [*notes, *evaluation.notes]]
     if not lines:
         return page
-    room = DESCRIPTION_CHARACTERS - len(page) - len(_LEFT_OUT) - len("\n\nNotes\n\n\n")
+    room = DESCRIPTION_CHARACTERS - len(page) - len(_LEFT_OUT) - len(f"\n\n{_NOTES}\n\n\n")
     shown: list[str] = []
     for line in lines:
         room -= len(line) + 1
@@ -46,7 +47,7 @@ def version_description(
             shown.append(_LEFT_OUT)
             break
         shown.append(line)
-    return "\n".join([page, "", "Notes", "", *shown])
+    return "\n".join([page, "", _NOTES, "", *shown])
 
 
 def _page(sections: Sequence[Sequence[str]]) -> str:
@@ -54,10 +55,11 @@ def _page(sections: Sequence[Sequence[str]]) -> str:
 
 
 def _results(evaluation: Evaluation) -> list[str]:
+    # The registry's list of versions shows the first words only, as plain text.
     return [
-        f"**{_plain(evaluation.architecture)}** on the {evaluation.split} split: {evaluation.n} images in "
-        f"{evaluation.n_groups} identity groups; {evaluation.without_patient_id} images have no patient id. "
-        "Brackets are 95 % intervals.",
+        f"Macro AUC {_number(evaluation.macro_auc)} on the {evaluation.split} split, architecture "
+        f"{_plain(evaluation.architecture)}: {evaluation.n:,} images in {evaluation.n_groups:,} identity groups; "
+        f"{evaluation.without_patient_id:,} images have no patient id. Brackets are 95 % intervals.",
         "",
         *_class_table(evaluation),
         "",
@@ -80,8 +82,8 @@ def _external(external: Evaluation | None) -> list[str]:
     if external is None:
         return ["No external evaluation."]
     return [
-        f"**External**, images from sources it was not trained on: {external.n} images in {external.n_groups} "
-        "identity groups.",
+        f"**External**, images from sources it was not trained on: {external.n:,} images in {external.n_groups:,} "
+        f"identity groups; macro AUC {_number(external.macro_auc)}.",
         "",
         *_class_table(external),
     ]
@@ -109,35 +111,46 @@ def _baselines(baselines: Sequence[Evaluation]) -> list[str]:
     return [
         "Baselines on the same images:",
         "",
-        "| baseline | macro AUC | balanced accuracy |",
-        "|---|---|---|",
-        *(
-            f"| {_plain(one.architecture)} | {_number(one.macro_auc)} | {_number(one.balanced_accuracy)} |"
-            for one in baselines
+        *_table(
+            ("baseline", "macro AUC", "balanced accuracy"),
+            [
+                (_plain(one.architecture), _number(one.macro_auc), _number(one.balanced_accuracy))
+                for one in baselines
+            ],
         ),
     ]
 
 
 def _class_table(evaluation: Evaluation) -> list[str]:
     return [
-        f"Macro AUC {_number(evaluation.macro_auc)}; balanced accuracy {_number(evaluation.balanced_accuracy)}.",
+        f"Balanced accuracy {_number(evaluation.balanced_accuracy)}; by class, at its frozen threshold:",
         "",
-        "| class | n | sensitivity | specificity | ROC AUC | |",
-        "|---|---|---|---|---|---|",
-        *(_row(one) for one in evaluation.classes),
+        *_table(
+            ("class", "n", "sensitivity", "specificity", "ROC AUC", ""),
+            [_cells(one) for one in evaluation.classes],
+        ),
     ]
 
 
-def _row(one: ClassEvaluation) -> str:
-    cells = [
+def _cells(one: ClassEvaluation) -> tuple[str, ...]:
+    return (
         _plain(one.title),
-        f"{one.n_positive}",
+        f"{one.n_positive:,}",
         _number(one.sensitivity),
         _number(one.specificity),
         _number(one.roc_auc),
         "" if one.judgement == "enough" else one.judgement,
-    ]
-    return "| " + " | ".join(cells) + " |"
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A markdown table. The registry's page sets cells without any room between them, so each brings its own."""
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"| {first} | " + " | ".join(_apart(cell) for cell in rest) + " |" for first, *rest in lines]
+
+
+def _apart(cell: str) -> str:
+    return cell if cell in ("", "---") else f"&ensp;{cell}"
 
 
 def _number(estimate: Estimate) -> str:
@@ -150,6 +163,8 @@ def _number(estimate: Estimate) -> str:
 
 def _provenance(spec: BundleSpec) -> list[str]:
     return [
+        "**Where it comes from**",
+        "",
         f"- task: {_plain(spec.task)}",
         f"- recipe: `{spec.recipe_name}`, seed {spec.seed}",
         f"- input: {spec.image_size} × {spec.image_size} pixels, preprocessing `{spec.preprocessing.mode}`",

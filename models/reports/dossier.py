@@ -14,7 +14,7 @@ from models.evaluation.results import Estimate, Evaluation
 from models.explanation.results import Explanation
 from models.reports import page
 from models.reports.dossier_figures import axis_row, difference_axis, difference_row
-from models.reports.formatting import counted, listed, metric_title
+from models.reports.formatting import capitalised, counted, listed, metric_title
 from models.review.checklists import AnsweredChecklist
 from models.review.results import Compared, Gate, Review
 
@@ -84,6 +84,7 @@ def index_page(dossier: Dossier) -> str:
         word=WORD,
         rows=key_rows(review),
         axis_drawn=axis_row(_axis(review)),
+        metric=capitalised(metric_title(dossier.test.primary_metric)) if dossier.test else "",
         counts=_class_counts(dossier),
         commands=commands(review),
     )

@@ -16,6 +16,13 @@ from pydantic import BaseModel, ConfigDict
 NEEDS_A_PERSON = "needs a person"
 Status = Literal["answered", "partly", "needs a person"]
 
+# What is absent for a reason of its own; anything else was not kept with the version.
+_WHY_ABSENT = {
+    "external": "No source was held out.",
+    "comparison": "There was no champion to compare with on the same test images.",
+    "changes": "There was no champion whose settings could be compared.",
+}
+
 
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,7 +89,8 @@ def answer(known_facts: Mapping[str, str]) -> list[AnsweredChecklist]:
 def _answered(item: ChecklistItem, known_facts: Mapping[str, str]) -> AnsweredItem:
     file = known_facts.get(item.evidence, "") if item.evidence else ""
     if not file:
-        note = f"The evidence for it ({item.evidence}) was not kept." if item.evidence else ""
+        absent = _WHY_ABSENT.get(item.evidence, f"Not kept with this version: {item.evidence}.")
+        note = absent if item.evidence else ""
         return AnsweredItem(item=item.item, asks=item.asks, status=NEEDS_A_PERSON, file="", note=note)
     status: Status = "partly" if item.partly else "answered"
     return AnsweredItem(item=item.item, asks=item.asks, status=status, file=file, note=item.partly)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from models.evaluation.comparison import NonInferiority
 from models.evaluation.results import Evaluation
 from models.registry.evidence import DataLineage, Evidence
-from models.reports.formatting import metric_title
+from models.reports.formatting import counted, metric_title
 from models.review.results import ChangeReport, Compared, Comparison, Gate, Outcome
 from models.review.settings import ReviewSettings
 
@@ -162,7 +162,8 @@ def wear_gate(evaluation: Evaluation | None, settings: ReviewSettings) -> Gate:
     readings = evaluation.readings if evaluation else None
     if readings is None:
         return Gate(name=name, title=title, outcome="pass", why="Readings of this test set were not counted.")
-    why = f"The test set had been read {readings:,} times; at most {limit:,} are allowed."
+    times = "once" if readings == 1 else f"{readings:,} times"
+    why = f"The test set had been read {times}; at most {limit:,} readings are allowed."
     return Gate(name=name, title=title, outcome="pass" if readings <= limit else "hold", why=why)
 
 
@@ -173,7 +174,7 @@ def change_gate(changes: ChangeReport | None) -> Gate:
         why = "Without both recipes nobody can say what changed."
         return Gate(name=name, title=title, outcome="hold", why=why)
     outside = [change.key for change in changes.outside]
-    why = f"{len(changes.changes)} settings differ from the champion's, all inside the change plan."
+    why = f"{counted(len(changes.changes), 'difference')} from the champion's settings, inside the change plan."
     if outside:
         why = f"Outside the change plan: {_listed(outside)}."
     elif not changes.changes:

@@ -11,7 +11,7 @@ from data_contracts.catalog import Catalog
 from data_contracts.errors import DataGateError, UsageProblem
 from data_contracts.ontology import Task, task_named
 from models.evaluation.evaluate import evaluate
-from models.evaluation.predictions import Predictions, predict_probabilities
+from models.evaluation.predictions import Predictions, sealed_probabilities
 from models.evaluation.results import Evaluation
 from models.evaluation.settings import EvaluationSettings
 from models.evaluation.test_readings import hash_of_test_set
@@ -155,14 +155,7 @@ def _read_again(
         )
     spec = old.bundle.spec
     rows = catalog.frame.set_index("image_id").loc[mine.frame["image_id"]].reset_index()
-    probabilities = predict_probabilities(
-        old.bundle.load_model(),
-        store.images,
-        rows["row"].to_numpy(),
-        spec.preprocessing,
-        output=spec.output,
-        temperature=spec.temperature,
-    )
+    probabilities = sealed_probabilities(old.bundle.load_model(), spec, store.images, rows["row"].to_numpy())
     return Predictions.of(rows, probabilities, spec.class_names, multi_label=task.multi_label)
 
 

@@ -1,8 +1,9 @@
-"""`lungline status`: which versions are champion and challenger, and how the last runs ended."""
+"""`lungline status`: which versions are champion and challenger, how the last runs ended, the last drift verdicts."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from models.registry.decisions.entries import utc_text
 from models.registry.status import ModelStatus, VersionSummary
@@ -11,12 +12,16 @@ from pipelines.commands.output import console, print_json, print_table
 from pipelines.environment import prepare_environment
 from pipelines.recipe import load_recipe, recipe_names
 
+if TYPE_CHECKING:
+    from models.monitoring.last_verdict import LastVerdict
+
 RECENT = 5
 
 
 def status(as_json: bool) -> None:
-    """Models of the built-in recipes and of every recipe that ever ran; no drift verdict exists yet, and it says so."""
+    """Models of the built-in recipes and of every recipe that ever ran."""
     environment = prepare_environment()
+    from models.monitoring.last_verdict import last_verdicts
     from models.registry.decisions.history import models_in
     from models.registry.decisions.recovery import recover
     from models.registry.decisions.watchdog import verify
@@ -33,13 +38,14 @@ def status(as_json: bool) -> None:
     lines = inspection.reading.lines
     known |= dict.fromkeys(models_in(lines))
     models = [model_status(store, name, lines) for name in known]
+    drift = last_verdicts(environment.workspace, known)
     if as_json:
         print_json(
             {
                 "models": [model.model_dump(mode="json") for model in models],
                 "findings": [finding.model_dump(mode="json") for finding in inspection.findings],
                 "runs": [run.model_dump(mode="json") for run in runs],
-                "drift": None,
+                "drift": [verdict.model_dump(mode="json") for verdict in drift],
                 "tracking": environment.tracking_uri,
             }
         )
@@ -63,7 +69,29 @@ def status(as_json: bool) -> None:
         print_table(("run", "recipe", "ended", "started (UTC)"), rows)
     else:
         console().print("No training run yet: `lungline train quickstart` makes one.")
-    console().print("\nDrift: no verdict yet.")
+    console().print()
+    _print_drift(drift)
+
+
+def _print_drift(drift: list[LastVerdict]) -> None:
+    """The last verdict on each model that has one."""
+    if not drift:
+        console().print("Drift: no verdict yet; `lungline monitor` gives one.")
+        return
+    rows = [
+        (
+            one.model,
+            f"version {one.version}",
+            f"{one.since} – {one.until}",
+            f"{one.images:,}",
+            one.verdict,
+            ", ".join(one.over_the_limit),
+        )
+        for one in drift
+    ]
+    print_table(
+        ("last drift verdict", "", "window (until excluded)", "#images", "verdict", "over the limit"), rows
+    )
 
 
 def _print_decisions(models: list[ModelStatus]) -> None:

@@ -12,13 +12,15 @@ from pipelines.environment import prepare_environment
 from pipelines.recipe import load_recipe
 
 
-def train(recipe_name: str, data: Path | None, overrides: Sequence[str], as_json: bool) -> None:
-    """Train, print the leaderboard, and name the report and the registered version."""
+def train(
+    recipe_name: str, data: Path | None, overrides: Sequence[str], as_json: bool, stack: str | None = None
+) -> None:
+    """Train, print the leaderboard, and name the report and the registered version. stack: else the active one."""
     recipe = load_recipe(recipe_name, overrides)
     environment = prepare_environment()
     from pipelines.runner import run_training
 
-    result = run_training(recipe, data, environment.workspace)
+    result = run_training(recipe, data, environment.workspace, stack)
     version = result.registered
     if as_json:
         print_json(
