@@ -454,7 +454,7 @@ def test_the_description_holds_numbers_provenance_and_the_way_to_reproduce() -> 
         make_evaluation(["external test set missing"]), make_spec(), ["3 rows in quarantine"]
     )
     row = next(line for line in page.splitlines() if line.startswith("| COVID-19"))
-    assert row.startswith("| COVID-19 \\| viral | 123 | 0.951 [0.893, 0.978] | ")
+    assert row.startswith("| COVID-19 \\| viral | &ensp;123 | &ensp;0.951 [0.893, 0.978] | ")
     assert "undefined (no positives in this split)" in page
     assert "too few to judge" in page
     assert "lungline train quickstart" in page
