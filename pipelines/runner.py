@@ -72,12 +72,17 @@ def run_data(recipe: Recipe, data: Path | None, workspace: Workspace) -> DataRes
     return DataResult(run.name, catalog, _write_page(workspace, run.name, "data.html", page))
 
 
-def run_training(recipe: Recipe, data: Path | None, workspace: Workspace) -> TrainingResult:
-    """Run the whole training pipeline and write runs/<run>/report.html with the pages it links to."""
+def run_training(
+    recipe: Recipe, data: Path | None, workspace: Workspace, stack: str | None = None
+) -> TrainingResult:
+    """Run the whole training pipeline and write runs/<run>/report.html with the pages it links to.
+
+    stack: a stack file's name or path, or the name of a stack that ZenML knows; else the active one as it is.
+    """
     from pipelines.training import step_name, training_pipeline
 
     try:
-        run = _run(training_pipeline, recipe, data, workspace)
+        run = _run(training_pipeline, recipe, data, workspace, stack)
     finally:
         # Bundles live on in the artifact store; what is left in the cache is this process's own scratch copy.
         shutil.rmtree(workspace.cache / "bundles" / str(os.getpid()), ignore_errors=True)
@@ -121,8 +126,10 @@ def _phantom(settings: PhantomSettings, workspace: Workspace) -> Path:
     return folder
 
 
-def _run(pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace) -> PipelineRunResponse:
-    """Run on the active stack. Errors of the domain come through as they were raised."""
+def _run(
+    pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace, stack: str | None = None
+) -> PipelineRunResponse:
+    """Run on the stack. Errors of the domain come through as they were raised."""
     from models.registry.follow import finish_pipeline_run
 
     folder = data_folder(recipe, data, workspace)
@@ -130,9 +137,9 @@ def _run(pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace)
     name = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     outcome: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
     try:
-        run: PipelineRunResponse = pipeline.with_options(run_name=name)(
-            recipe.model_dump(mode="json"), str(folder), data_fingerprint
-        )
+        arguments = (recipe.model_dump(mode="json"), str(folder), data_fingerprint)
+        options = stack_options(stack, pipeline, arguments) if stack else {}
+        run: PipelineRunResponse = pipeline.with_options(run_name=name, **options)(*arguments)
     except KeyboardInterrupt:
         outcome = "KILLED"
         raise
@@ -142,6 +149,23 @@ def _run(pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace)
     finally:
         finish_pipeline_run(workspace, recipe.name, name, outcome)
     return run
+
+
+def stack_options(stack: str, pipeline: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """Choose the stack for this process, and what its file asks for each of the pipeline's steps."""
+    from deploy.stacks.run_options import run_options
+    from deploy.stacks.stack_file import has_stack_file, load_stack
+    from pipelines.stack_registration import choose_stack, require_packages
+
+    if not has_stack_file(stack):
+        choose_stack(stack)
+        return {}
+    described = load_stack(stack)
+    require_packages(described)
+    choose_stack(described.name)
+    planned = pipeline.copy()
+    planned.prepare(*arguments)  # a pipeline knows the names of its steps when it was laid out
+    return run_options(described, planned.invocations)
 
 
 def _output(run: PipelineRunResponse, step: str, name: str) -> Any:
