@@ -33,6 +33,7 @@ def train(
     """
     from models.registry.follow import follow_training
     from models.training.candidate import train_candidate
+    from models.training.checkpoint import remove_abandoned
 
     run = get_step_context().pipeline_run
     name = shaped_by["architecture"]["name"]
@@ -57,6 +58,7 @@ def train(
         )
         tracked.seal(bundle)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    remove_abandoned(checkpoints.parent)
     return bundle
 
 

@@ -18,7 +18,7 @@ from models.audit.changes import Images
 from models.audit.settings import AuditSettings
 from models.evaluation.bootstrap import Groups, bootstrap, ratio
 from models.evaluation.intervals import proportion
-from models.evaluation.predictions import PROBABILITY, Predictions, predict_probabilities
+from models.evaluation.predictions import PROBABILITY, Predictions, sealed_probabilities
 from models.evaluation.results import Estimate
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def answers_to(
         places = np.arange(start, min(start + _BATCH, len(rows)))
         changed = change(np.asarray(images[rows[places]]), places)
         every = np.arange(len(places))
-        parts.append(predict_probabilities(model, changed, every, spec.preprocessing, output=spec.output))
+        parts.append(sealed_probabilities(model, spec, changed, every))
     return np.concatenate(parts) if parts else np.empty((0, len(spec.class_names)))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from models.audit.results import BARE_AUC, Limits, Verdict
 from models.evaluation.results import Estimate
+from models.reports.formatting import decimal
 
 _ALL_THE_SAME = "no interval: all resamples give the same value"
 
@@ -28,7 +29,7 @@ def judge(estimate: Estimate, limits: Limits) -> tuple[Verdict, str]:
     if ends is None:
         return "not evaluated", estimate.undefined or estimate.method
     low, high = ends
-    said = f"The interval is {low:.3f} to {high:.3f}"
+    said = f"The interval is {decimal(low, 3)} to {decimal(high, 3)}"
     if limits.fail_from is not None and low >= limits.fail_from:
         return "fail", f"{said}, all of it from {limits.fail_from:g} on."
     if low >= limits.warn_from:
@@ -54,7 +55,7 @@ def judge_without_disease(auc: Estimate, share: Estimate, limits: Limits) -> tup
     if ends is None:
         return "not evaluated", auc.undefined or auc.method
     shown = ends[0] >= BARE_AUC
-    said = f"The AUC's interval is {ends[0]:.3f} to {ends[1]:.3f}"
+    said = f"The AUC's interval is {decimal(ends[0], 3)} to {decimal(ends[1], 3)}"
     if interval(share) is None:
         if shown:
             return "warn", f"{said}, from {BARE_AUC:g} on; there is nothing to compare it with: {share.undefined}."

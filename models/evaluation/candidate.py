@@ -6,7 +6,7 @@ from data_contracts.catalog import Catalog
 from data_contracts.image_store import ImageStore
 from data_contracts.ontology import task_named
 from models.evaluation.evaluate import evaluate
-from models.evaluation.predictions import Predictions, predict_probabilities
+from models.evaluation.predictions import Predictions, sealed_probabilities
 from models.evaluation.results import Evaluation, Evaluations
 from models.evaluation.settings import EvaluationSettings
 from models.evaluation.subgroups import subgroups
@@ -22,14 +22,7 @@ def evaluate_candidate(
     spec, task = bundle.spec, task_named(bundle.spec.task)
     kept = catalog.kept
     rows = kept[kept["split"].isin(READ)]
-    probabilities = predict_probabilities(
-        bundle.load_model(),
-        store.images,
-        rows["row"].to_numpy(),
-        spec.preprocessing,
-        output=spec.output,
-        temperature=spec.temperature,
-    )
+    probabilities = sealed_probabilities(bundle.load_model(), spec, store.images, rows["row"].to_numpy())
     predictions = Predictions.of(rows, probabilities, spec.class_names, multi_label=task.multi_label)
 
     def of_split(split: str) -> Evaluation:

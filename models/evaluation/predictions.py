@@ -1,6 +1,6 @@
 """Predictions: what a model said of each image, next to what is true of it.
 
-Importing this module does not import torch; only `predict_probabilities` needs it.
+Importing this module does not import torch; only predicting needs it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from data_contracts.errors import DataGateError, ModelGateError
 from data_contracts.targets import truth_table
 from models.evaluation.temperature import tempered
 from models.output import Output, to_probabilities
+from models.test_time import crop_side, ten_crop
 
 if TYPE_CHECKING:
     from torch import nn
 
     from models.preprocessing import Preprocessing
+    from models.registry.bundle import BundleSpec
 
 SCHEMA_VERSION = 2
 COLUMNS = ("image_id", "group_id", "patient", "source", "split", "label")  # text; as in the Catalog
@@ -176,6 +178,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def sealed_probabilities(
+    model: nn.Module,
+    spec: BundleSpec,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    batch_size: int = 64,
+) -> NDArray[np.float64]:
+    """(n, K) probabilities as the bundle's thresholds read them: its preprocessing, crops and temperature.
+
+    model: the bundle's network, on any device; the rest as in `predict_probabilities`.
+    """
+    return predict_probabilities(
+        model,
+        images,
+        rows,
+        spec.preprocessing,
+        batch_size=batch_size,
+        output=spec.output,
+        temperature=spec.temperature,
+        test_time_crop=spec.test_time_crop,
+    )
+
+
 def predict_probabilities(
     model: nn.Module,
     images: NDArray[np.uint8],
@@ -184,10 +209,12 @@ def predict_probabilities(
     batch_size: int = 64,
     output: Output = "softmax",
     temperature: float = 1.0,
+    test_time_crop: float | None = None,
 ) -> NDArray[np.float64]:
     """Probabilities (n, K) of the images at `rows`, in the order of `rows`; output says what the logits mean.
 
-    temperature: what the logits are divided by, as frozen with the model; 1 changes nothing.
+    temperature: what the logits are divided by, as frozen with the model; 1 changes nothing. test_time_crop: share of
+    the input's side in ten crops whose logits are averaged; None shows the network the image whole.
     images: (N, H, W) uint8, usually the image store's memory map; gathered in store order so that a disk is
     read forwards. The model runs where its weights are, in float32 and channels_last (its weights are brought
     into that memory format, which changes no value, so that the result does not depend on the format it came
@@ -203,7 +230,11 @@ def predict_probabilities(
         for start in range(0, len(order), batch_size):
             batch = images[rows[order[start : start + batch_size]]]
             inputs = preprocessing.apply(batch, device=device).contiguous(memory_format=torch.channels_last)
-            batches.append(model(inputs).float().cpu().double().numpy())
+            if test_time_crop is None:
+                answers = model(inputs)
+            else:
+                answers = ten_crop(model, inputs, crop_side(inputs.shape[-1], test_time_crop))
+            batches.append(answers.float().cpu().double().numpy())
     if not batches:
         return np.empty((0, 0))
     logits = np.concatenate(batches)

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 COMPONENTS = 64
 # Strengths of regularisation that validation chooses from.
@@ -65,17 +66,18 @@ def fit_probe(
     reduce = make_pipeline(
         StandardScaler(), PCA(min(COMPONENTS, *features.shape), svd_solver="randomized", random_state=seed)
     )
-    reduced, val_reduced = reduce.fit_transform(features), reduce.transform(val_features)
     # Components of unlike size would be penalised unlike.
     scale = StandardScaler()
-    reduced, val_reduced = scale.fit_transform(reduced), scale.transform(val_reduced)
-    return Probe(
-        tuple(
+    # On matrices this small more threads only wait for one another, at three times the CPU time; and with one the
+    # result does not depend on their number.
+    with threadpool_limits(limits=1, user_api="blas"):
+        reduced, val_reduced = reduce.fit_transform(features), reduce.transform(val_features)
+        reduced, val_reduced = scale.fit_transform(reduced), scale.transform(val_reduced)
+        classes = tuple(
             _fit_class(reduce, scale, reduced, targets[:, k], val_reduced, val_targets[:, k])
             for k in range(targets.shape[1])
-        ),
-        multi_label,
-    )
+        )
+    return Probe(classes, multi_label)
 
 
 def _fit_class(

@@ -84,6 +84,8 @@ def learning_curves(histories: Mapping[str, TrainingHistory]) -> list[LearningPa
     epochs = (float(first), float(max(last, first + 1)))
     loss_range = widened(0, max(losses, default=1.0))
     auc_range = widened(min(aucs, default=0.5), min(1.0, max(aucs, default=1.0)))
+    if auc_range[1] > 1:  # the same AUC in every epoch: there is none above 1
+        auc_range = (0.5, 1.0)
     panels = []
     for name, history in histories.items():
         x = [record.epoch for record in history.epochs]

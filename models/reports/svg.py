@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+_NO_RANGE = 1e-6  # values closer than this are drawn as equal: no tick could tell them apart
+
 
 def coordinate(value: float) -> str:
     """A position in user units with at most one decimal, so that equal plots are equal bytes."""
@@ -85,7 +87,7 @@ def tick_text(value: float) -> str:
 
 def widened(low: float, high: float) -> tuple[float, float]:
     """The smallest round range that holds [low, high] and is never empty."""
-    if high <= low:
+    if high - low < _NO_RANGE:
         low, high = low - 0.5, high + 0.5
     step = _round_step((high - low) / 4)
     return round(math.floor(low / step + 1e-9) * step, 10), round(math.ceil(high / step - 1e-9) * step, 10)

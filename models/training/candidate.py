@@ -62,6 +62,7 @@ def train_candidate(
         in_chans=architecture.channels,
         image_size=store.size,
         preprocessing=plan.preprocessing,
+        test_time_crop=architecture.test_time_crop,
         temperature=chosen.temperature,
         temperature_note=chosen.temperature_note,
         operating_points=chosen.operating_points,

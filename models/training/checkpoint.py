@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,6 +30,8 @@ KEPT = 2
 LARGEST_SHARE = 0.05
 # At least so long between two within one epoch.
 SECONDS_BETWEEN = 600.0
+# A training that wrote nothing for so long will not be gone on with.
+ABANDONED_SECONDS = 30 * 24 * 3600
 
 _log = logging.getLogger("lungline.training")
 Say = Callable[[str], None]
@@ -94,6 +98,7 @@ class Checkpoints:
                 self._say(f"checkpoint {path.name} is not used: {reason}")
                 continue
             self._good = [path]
+            os.utime(self.folder)  # not abandoned, though its files are old
             done = len(state.sums)
             self._say(f"resumed at epoch {state.epoch}" + (f", after {done} of its batches" if done else ""))
             return True
@@ -124,3 +129,16 @@ class Checkpoints:
         for path in self.folder.iterdir():
             if path.is_dir() and path not in self._good:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_abandoned(trainings: Path) -> None:
+    """Remove those folders in `trainings`, one per training, in which nothing was written for a month.
+
+    Interrupted trainings that nobody repeated leave them behind. One that runs writes after its epochs, so it keeps its
+    own; one that is resumed at this very moment begins anew at worst.
+    """
+    for folder in trainings.glob("[0-9a-f]*"):
+        with suppress(OSError):  # another process may be faster
+            written = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if time.time() - written > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -39,7 +39,7 @@ from models.training.schedule import learning_rate
 from models.training.settings import ArchitectureSettings, TrainingSettings
 from models.training.state import TrainingState
 from models.training.validation import undefined_classes, validate
-from models.training.what_fits import check_rows, training_input_size
+from models.training.what_fits import check_rows, check_test_time_crop, training_input_size
 
 __all__ = ["LabelledRows", "TrainedClassifier", "train_classifier"]
 
@@ -49,8 +49,8 @@ class TrainedClassifier:
     """A network with the weights of its best epoch, on the CPU, in eval mode, float32.
 
     output: what its numbers mean. val_probabilities: (n_val, K) float64 of that network on the validation rows, in
-    their order, computed in float32 as every later prediction is. device: cpu or cuda; precision: fp32 or bf16, as it
-    was trained.
+    their order, computed in float32 and with the same crops as every later prediction is. device: cpu or cuda;
+    precision: fp32 or bf16, as it was trained.
     """
 
     model: nn.Module
@@ -95,6 +95,7 @@ def train_classifier(
     output = settings.output(classes, multi_label=multi_label)
     check_rows(classes, images, train, val)
     input_size = training_input_size(architecture, preprocessing.size, images.shape[1], augmentation)
+    check_test_time_crop(architecture, preprocessing.size)
     shares = None if settings.sampling == "natural" else draw_shares(train, settings.sampling)
     balance = class_balance(train.targets, classes, output, settings.class_weights, shares)
     phases, notes = plan_phases(settings, architecture)
@@ -160,7 +161,9 @@ def train_classifier(
     state.best.restore(state.model)
     model = state.model.requires_grad_(True).eval()
     predicted = val.rows if with_probabilities else val.rows[:0]
-    val_probabilities = predict_probabilities(model, images, predicted, preprocessing, output=output)
+    val_probabilities = predict_probabilities(
+        model, images, predicted, preprocessing, output=output, test_time_crop=architecture.test_time_crop
+    )
     return TrainedClassifier(
         model=model.to("cpu", memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         output=output,

@@ -48,6 +48,13 @@ class ArchitectureSettings(_Section):
     cam_layer: str | None = Field(
         default=None, description="dotted path of the Grad-CAM layer; unset: the last feature map"
     )
+    test_time_crop: float | None = Field(
+        default=None,
+        ge=0.5,
+        lt=1,
+        description="share of the side in ten crops that are answered together wherever the trained network is asked; "
+        "unset: the image whole",
+    )
     stages: list[Stage] = Field(default=[], description="in their order; their epochs replace `epochs`")
     reconstruction_weight: float | None = Field(
         default=None, ge=0, lt=1, description="share of the reconstruction error in the joint loss"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import DataGateError, UsageProblem
 from models.architectures import build
+from models.test_time import crop_side
 from models.training.augmentation import augmented_side
 from models.training.augmentation_settings import AugmentationSettings
 from models.training.batches import LabelledRows
@@ -47,16 +48,35 @@ def training_input_size(
     Raises UsageProblem where the network built for `size` pixels cannot read that.
     """
     side = round(size * augmented_side(stored_side, augmentation) / stored_side)
-    if side == size:
-        return size
-    try:
-        with torch.device("meta"), torch.inference_mode():
-            model = build(architecture.name, num_classes=2, img_size=size, options=architecture.options)
-            model.eval()(torch.empty(1, 1, side, side))
-    except (AssertionError, RuntimeError) as error:
+    if side != size and not _reads(architecture, size, side):
         raise UsageProblem(
             f"{architecture.name} cannot be trained on windows of {side} pixels cut out of {size}.",
             why="It is built for one size of image, and validation reads the images whole.",
             cure="Set `crop: 1`, or use resized_crop, which enlarges its window again.",
-        ) from error
+        )
     return side
+
+
+def check_test_time_crop(architecture: ArchitectureSettings, size: int) -> None:
+    """Raise UsageProblem where the network built for `size` pixels cannot read the crops of its test_time_crop."""
+    if architecture.test_time_crop is None:
+        return
+    side = crop_side(size, architecture.test_time_crop)
+    if not _reads(architecture, size, side):
+        raise UsageProblem(
+            f"{architecture.name} cannot read crops of {side} pixels cut out of {size}.",
+            why="It would be trained for hours and then answer nothing.",
+            cure="Leave out test_time_crop, or choose an architecture that pools its last map, such as resnet50, "
+            "densenet121 or ae_cnn.",
+        )
+
+
+def _reads(architecture: ArchitectureSettings, size: int, side: int) -> bool:
+    """Whether the network built for `size` pixels takes images of `side` pixels."""
+    with torch.device("meta"), torch.inference_mode():
+        model = build(architecture.name, num_classes=2, img_size=size, options=architecture.options).eval()
+        try:
+            model(torch.empty(1, 1, side, side))
+        except (AssertionError, RuntimeError):
+            return False
+    return True

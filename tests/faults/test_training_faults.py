@@ -322,6 +322,18 @@ def test_f31_two_trainings_with_one_seed_are_equal_bit_for_bit(undisturbed: Trai
     assert_equal(fit(), undisturbed)
 
 
+def test_checkpoints_of_trainings_that_nobody_repeated_are_removed_after_a_month(tmp_path: Path) -> None:
+    running, abandoned = tmp_path / "0a", tmp_path / "0b"
+    for folder in (running, abandoned):
+        (folder / "0001-0000000").mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    os.utime(abandoned / "0001-0000000", (0, 0))
+
+    checkpoint.remove_abandoned(tmp_path)
+
+    assert [*tmp_path.iterdir()] == [running]
+
+
 def test_memory_does_not_grow_from_epoch_to_epoch(tmp_path: Path) -> None:
     held: dict[int, int] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from timm.models import register_model
-from timm.models.resnet import BasicBlock, ResNet
-from torch.nn.functional import avg_pool2d
+from torch import nn
 
 from data_contracts.catalog import Catalog
 from data_contracts.errors import ModelGateError
@@ -37,24 +37,39 @@ from models.training.settings import ArchitectureSettings, TrainingSettings
 
 SIZE = 64
 SOURCE, TASK = "covid-pneumonia-normal", "covid-pneumonia-normal"
+BRIEFLY = {"epochs": 5, "batch_size": 16, "learning_rate": 3e-3, "ema_decay": 0.95}
+# So long, so gently and with so much decay that the network is steady as well as good.
+THOROUGHLY = {"epochs": 40, "batch_size": 32, "learning_rate": 4e-3, "ema_decay": 0.98, "weight_decay": 0.1}
 Audited = tuple[ModelBundle, ImageStore, Catalog, Predictions, Path]
 
 
-class WindowOnTheLungs(ResNet):
-    """A small ResNet that sees neither border nor upper corners, so that it cannot learn from them."""
+class WindowOnTheLungs(nn.Module):
+    """A small network that sees neither border nor upper corners, so that it cannot learn from them.
+
+    It averages where others take strides or maxima, so that turning an image a little turns its answer little.
+    """
+
+    def __init__(self, num_classes: int, in_chans: int = 1, widths: tuple[int, ...] = (16, 32, 64, 64)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, width in pairwise((in_chans, *widths)):
+            layers += [nn.AvgPool2d(2), nn.Conv2d(before, width, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.fc = nn.Linear(widths[-1], num_classes)
+        self.feature_info = [{"module": "features", "num_chs": widths[-1], "reduction": 2 ** len(widths)}]
+
+    def get_classifier(self) -> nn.Linear:
+        return self.fc
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return super().forward(avg_pool2d(images[..., 10:56, 6:58], 2))
+        return self.fc(self.features(images[..., 10:56, 6:58]).mean(dim=(2, 3)))
 
 
 @register_model
 def window_on_the_lungs(pretrained: bool = False, **options: Any) -> WindowOnTheLungs:
     """timm's entry point."""
-    for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):  # about weights, of which it has none
-        options.pop(name, None)
-    return WindowOnTheLungs(
-        BasicBlock, [1, 1, 1, 1], channels=(32, 48, 48, 96), stem_width=16, stem_type="deep", **options
-    )
+    return WindowOnTheLungs(options["num_classes"], options["in_chans"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +81,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def audited(folder: Path, shortcut: ShortcutKind, images: int, architecture: str, epochs: int) -> Audited:
+def audited(folder: Path, shortcut: ShortcutKind, images: int, architecture: str, **training: Any) -> Audited:
     """One source, so that only the picture can give a class away; the shortcut, if any, follows the disease."""
     marks = ShortcutSettings(kind=shortcut, follows="disease")
     phantom = PhantomSettings(datasets=(SOURCE,), images=images, size=SIZE, shortcut=marks)
@@ -75,15 +90,12 @@ def audited(folder: Path, shortcut: ShortcutKind, images: int, architecture: str
     store = build_image_store(offered, folder / "raw", ImageStoreSettings(size=SIZE), folder / "stores")
     labelled = assign_labels(assign_groups(store.catalog, store.images, IdentitySettings()), task_named(TASK))
     catalog = assign_splits(labelled, SplitSettings(train=0.6, val=0.2, test=0.2))
-    training = {"epochs": epochs, "batch_size": 16, "learning_rate": 3e-3, "ema_decay": 0.95}
     small_changes = {"rotation_degrees": 15, "horizontal_flip": False, "brightness": 0.05, "contrast": 0.1}
     shaped_by = {
         "name": "control",
         "task": TASK,
         "training": TrainingSettings(**training).model_dump(mode="json"),
-        "architecture": ArchitectureSettings(name=architecture, options={"drop_rate": 0.3}).model_dump(
-            mode="json"
-        ),
+        "architecture": ArchitectureSettings(name=architecture).model_dump(mode="json"),
         "augmentation": AugmentationSettings(**small_changes).model_dump(mode="json"),
         "evaluation": {},
     }
@@ -100,7 +112,7 @@ def audit(of: Audited, **settings: Any) -> AuditReport:
 
 @pytest.fixture(scope="module")
 def with_border(tmp_path_factory: pytest.TempPathFactory) -> Audited:
-    return audited(tmp_path_factory.mktemp("border"), ShortcutKind.BORDER, 240, "test_resnet", 5)
+    return audited(tmp_path_factory.mktemp("border"), ShortcutKind.BORDER, 240, "test_resnet", **BRIEFLY)
 
 
 def test_a_border_that_follows_the_class_fails(with_border: Audited) -> None:
@@ -111,18 +123,13 @@ def test_a_border_that_follows_the_class_fails(with_border: Audited) -> None:
     assert report.item("border_only").estimate.value == pytest.approx(1, abs=0.02)
 
 
-def test_an_honest_network_on_unconfounded_images_passes_every_test_of_shortcuts(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    folder = tmp_path_factory.mktemp("honest")
-    report = audit(audited(folder, ShortcutKind.NONE, 600, "window_on_the_lungs", 20))
-    verdicts = {name: report.item(name).verdict for name in REQUIRED if name != "consistency"}
-    assert set(verdicts.values()) == {"pass"}, verdicts
-    # A network of seconds is unsteady when turned, which is no shortcut; it must not be accused of one.
-    assert report.verdict != "fail"
+def test_an_honest_network_on_unconfounded_images_passes(tmp_path: Path) -> None:
+    report = audit(audited(tmp_path, ShortcutKind.NONE, 1000, "window_on_the_lungs", **THOROUGHLY))
+    assert {name: report.item(name).verdict for name in REQUIRED} == dict.fromkeys(REQUIRED, "pass")
+    assert report.verdict == "pass"
     model = report.item("border_only").also["macro AUC of the model"]
     assert model.low is not None
-    assert model.low > 0.7  # it has learned something that could have been a shortcut
+    assert model.low > 0.9  # it has learned something that could have been a shortcut
 
 
 def test_what_one_source_without_ages_cannot_show_is_not_passed(with_border: Audited) -> None:

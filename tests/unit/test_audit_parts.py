@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from models.audit import changes, probes
 from models.audit.areas import compare_areas
@@ -12,10 +14,13 @@ from models.audit.descriptions import DESCRIPTIONS
 from models.audit.items import item, unevaluated
 from models.audit.model_tests import paediatric_probe, source_probe
 from models.audit.results import LIMITS, RELATIVE_TO_MODEL, REQUIRED, Limits, Verdict, overall
-from models.audit.sample import Sample, flips, moves
+from models.audit.sample import Sample, answers_to, flips, moves
 from models.audit.settings import AuditSettings
 from models.audit.verdicts import judge, judge_without_disease
+from models.evaluation.predictions import sealed_probabilities
 from models.evaluation.results import Estimate
+from models.preprocessing import Preprocessing
+from tests.unit.test_bundle import make_spec
 
 SETTINGS = AuditSettings(bootstrap_resamples=200)
 
@@ -211,6 +216,19 @@ def test_a_flip_is_another_answer_and_a_move_is_that_of_the_first_answer() -> No
     np.testing.assert_allclose(moves(before, after), [0.3, 0.15])
     # Several classes at once: a call at its own threshold.
     assert flips(before, after, np.array([0.7, 0.05])).tolist() == [True, False]
+
+
+def test_a_change_that_changes_nothing_moves_no_answer() -> None:
+    """The network is asked again at the temperature that its predictions were made with."""
+    images = np.random.default_rng(0).integers(0, 256, (70, 16, 16), dtype=np.uint8)
+    rows = np.arange(len(images))[::-1].copy()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(256, 4))
+    spec = make_spec(image_size=16, preprocessing=Preprocessing(size=16, mode="unit"), temperature=0.2)
+    before = sealed_probabilities(model, spec, images, rows)
+    after = answers_to(lambda unchanged, _: unchanged, model, spec, images, rows)
+    assert moves(before, after).max() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_network_no_better_than_chance_has_no_skill_to_lose() -> None:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data_contracts.errors import DataGateError, ModelGateError
-from models.evaluation.predictions import Predictions, predict_probabilities
+from models.evaluation.predictions import Predictions, predict_probabilities, sealed_probabilities
 from models.preprocessing import Preprocessing
+from models.test_time import ten_crop
+from tests.unit.test_bundle import make_spec
 
 
 def _predictions(labels: NDArray[np.int64], probabilities: NDArray[np.float64], **columns: object) -> Predictions:
@@ -170,6 +172,23 @@ def test_predictions_follow_the_order_of_the_rows_whatever_the_batches(net: _Net
     assert together.dtype == np.float64
     assert together == pytest.approx(torch.softmax(logits.double(), dim=1).numpy(), abs=1e-6)
     assert predict_probabilities(net, IMAGES, rows, UNIT, batch_size=2) == pytest.approx(together, abs=1e-6)
+
+
+def test_ten_crops_are_answered_by_the_mean_of_their_logits(net: _Net) -> None:
+    rows = np.array([3, 1])
+    found = predict_probabilities(net, IMAGES, rows, UNIT, test_time_crop=0.75)
+    with torch.inference_mode():
+        logits = ten_crop(net.eval(), torch.from_numpy(IMAGES[rows])[:, None].float() / 255, 12)
+    assert found == pytest.approx(torch.softmax(logits.double(), dim=1).numpy(), abs=1e-6)
+    assert not np.allclose(found, predict_probabilities(net, IMAGES, rows, UNIT), atol=1e-6)
+
+
+def test_a_sealed_network_is_asked_as_its_bundle_says(net: _Net) -> None:
+    sealed = {"preprocessing": UNIT, "output": "softmax", "temperature": 2.5, "test_time_crop": 0.75}
+    spec = make_spec(image_size=16, **sealed)
+    rows = np.arange(len(IMAGES))
+    expected = predict_probabilities(net, IMAGES, rows, **sealed)
+    np.testing.assert_array_equal(sealed_probabilities(net, spec, IMAGES, rows), expected)
 
 
 def test_predicting_reads_a_memory_map(net: _Net, tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_the_description_holds_external_results_baselines_and_waivers() -> None:
         waivers={"bacterial": "only | one\nsource has it"},
     )
     assert "**External**, images from sources it was not trained on: 99 images" in page
-    assert "| majority class | 0.951 [0.893, 0.978] | undefined" in page
+    assert "| majority class | &ensp;0.951 [0.893, 0.978] | &ensp;undefined" in page
     assert "- bacterial: only \\| one source has it" in page
     assert page.index("Confounded by design") < page.index("**External**")
     assert "No external evaluation." in version_description(test, make_spec(), [])

@@ -22,6 +22,7 @@ from models.explanation.results import CamItem, CamSheet
 from models.reports import formatting, plots
 from models.reports.data_report import DataReport, render_data_report
 from models.reports.data_section import Counts, DataSection, data_section
+from models.reports.figures import learning_curves
 from models.reports.leaderboard import leaderboard_rows
 from models.reports.run_report import ArchitectureSection, Reproduction, RunReport, render_run_report
 from models.reports.svg import ticks, widened
@@ -477,6 +478,24 @@ def test_ticks_are_round_and_within_the_axis() -> None:
     assert ticks(1, 3, 6, whole=True) == [1, 2, 3]
     assert widened(0, 1.83) == (0, 2)
     assert widened(0.5, 0.5) == (0, 1)
+    assert widened(1 - 1e-16, 1.0) == (0.5, 1.5)
+
+
+def test_a_validation_auc_that_is_perfect_in_every_epoch_is_drawn() -> None:
+    records = [
+        EpochRecord(
+            epoch=e,
+            learning_rate=0.1,
+            train_loss=0.1,
+            val_loss=0.1,
+            val_macro_auc=1 - e % 2 * 2e-16,
+            val_accuracy=1,
+        )
+        for e in (1, 2, 3)
+    ]
+    (panel,) = learning_curves({"perfect": TrainingHistory(epochs=records, best_epoch=1)})
+    assert ">1</text>" in panel.auc
+    assert ">1.2</text>" not in panel.auc
 
 
 def test_the_dot_sits_where_its_value_lies_on_the_common_axis() -> None:

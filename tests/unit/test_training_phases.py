@@ -176,6 +176,23 @@ def test_windows_cut_out_for_training_need_a_network_that_reads_both_sizes() -> 
     assert fit(ArchitectureSettings(name="resnet10t"), TWO_CLASSES, augmentation=cut).history.best_epoch
 
 
+def test_thresholds_are_chosen_on_the_crops_that_will_be_asked_for() -> None:
+    cropped = ArchitectureSettings(name="resnet10t", test_time_crop=0.875)
+
+    trained = fit(cropped, TWO_CLASSES)
+    whole = fit(cropped.model_copy(update={"test_time_crop": None}), TWO_CLASSES)
+
+    assert [record.val_loss for record in trained.history.epochs] == [
+        record.val_loss for record in whole.history.epochs
+    ]
+    assert np.abs(trained.val_probabilities - whole.val_probabilities).max() > 1e-4
+
+
+def test_crops_that_the_network_cannot_read_are_refused_before_training() -> None:
+    with pytest.raises(UsageProblem, match="simple_cnn cannot read crops of 28 pixels"):
+        fit(ArchitectureSettings(name="simple_cnn", test_time_crop=0.875), TWO_CLASSES)
+
+
 def test_ten_crops_are_the_corners_the_centre_and_their_mirror_images() -> None:
     class Corner(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from models.evaluation.bootstrap import Groups, Statistic, bootstrap, ratio
 from models.evaluation.results import Estimate
 from models.explanation.results import ClassCheck, Verdict
 from models.explanation.settings import FaithfulnessSettings
+from models.reports import formatting
 
 LEFT_OUT = "left out by the recipe"
 FEWEST_IMAGES = 5  # resamples of fewer say little about other images
@@ -59,20 +60,21 @@ def listed(checks: Iterable[ClassCheck]) -> str:
     return "; ".join(f"{verdict} for {', '.join(titles)}" for verdict, titles in by_verdict.items())
 
 
-def in_words(measured: Estimate, *, percent: bool = False) -> str:
-    """`0.62 [0.55, 0.70], n = 24`, or the reason why there is no value."""
+def in_words(measured: Estimate) -> str:
+    """`0.62 (0.55–0.70, n = 24)`, or the reason why there is no value."""
+    return measured.undefined if measured.value is None else formatting.estimate_with_n(measured)
+
+
+def share_in_words(measured: Estimate) -> str:
+    """A share in [0, 1] as `62% (55%–70%, n = 24)`, or the reason why there is no value."""
     if measured.value is None:
         return measured.undefined
-
-    def written(value: float) -> str:
-        return f"{value:.0%}" if percent else f"{value:.2f}"
-
     interval = (
-        ""
+        "no interval"
         if measured.low is None or measured.high is None
-        else f" [{written(measured.low)}, {written(measured.high)}]"
+        else formatting.percent(measured.low) + formatting.EN_DASH + formatting.percent(measured.high)
     )
-    return f"{written(measured.value)}{interval}, n = {measured.n}"
+    return f"{formatting.percent(measured.value)} ({interval}, n = {formatting.count(measured.n)})"
 
 
 def _median(values: NDArray[np.float64]) -> Statistic:

@@ -11,7 +11,15 @@ from PIL import Image
 from data_contracts.ontology import TaskClass
 from models.evaluation.results import Estimate
 from models.explanation.cases import Cases
-from models.explanation.faithfulness.estimates import LEFT_OUT, estimate, in_words, listed, verdict_on, worst_of
+from models.explanation.faithfulness.estimates import (
+    LEFT_OUT,
+    estimate,
+    in_words,
+    listed,
+    share_in_words,
+    verdict_on,
+    worst_of,
+)
 from models.explanation.grad_cam import Explainer
 from models.explanation.results import ClassLungEnergy, LungEnergy
 from models.explanation.settings import FaithfulnessSettings
@@ -104,6 +112,6 @@ def _said(title: str, energy: Estimate, lift: Estimate) -> str:
     if energy.value is None:
         return f"{title}: {energy.undefined}."
     return (
-        f"{title}: the median share of a map in the lungs is {in_words(energy, percent=True)}; that is "
+        f"{title}: the median share of a map in the lungs is {share_in_words(energy)}; that is "
         f"{in_words(lift)} times what a map without any preference has."
     )

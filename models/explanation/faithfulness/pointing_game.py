@@ -12,7 +12,7 @@ from scipy.stats import binom
 from data_contracts.ontology import Task, TaskClass, implied
 from models.evaluation.intervals import proportion
 from models.explanation.cases import Cases
-from models.explanation.faithfulness.estimates import LEFT_OUT, in_words, listed, worst_of
+from models.explanation.faithfulness.estimates import LEFT_OUT, listed, share_in_words, worst_of
 from models.explanation.grad_cam import Explainer
 from models.explanation.picture import peak
 from models.explanation.results import ClassPointing, PointingGame, Verdict
@@ -96,7 +96,7 @@ def _of_class(
         verdict=_verdict(hits, n, needed),
         reason="so few images that even hitting all of them could be chance" if needed > n else "",
         statement=(
-            f"{task_class.title}: the strongest point lies in a reader's box on {in_words(rate, percent=True)}; a "
+            f"{task_class.title}: the strongest point lies in a reader's box on {share_in_words(rate)}; a "
             f"random point does on {chance:.1%}, and better than chance begins at {needed} of {n}."
         ),
         class_name=task_class.name,

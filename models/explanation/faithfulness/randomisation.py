@@ -21,6 +21,7 @@ from models.explanation.faithfulness.estimates import LEFT_OUT, estimate, worst_
 from models.explanation.grad_cam import Explainer
 from models.explanation.results import RandomisedStage, SanityCheck, Verdict
 from models.explanation.settings import FaithfulnessSettings
+from models.reports import formatting
 
 if TYPE_CHECKING:
     from torch import nn
@@ -150,13 +151,17 @@ def _judged(stages: list[RandomisedStage], baseline_spearman: float, baseline_ss
         verdict=verdict,
         statement=(
             f"Sanity check {verdict}: with all weights drawn at random the maps are alike by rank correlation "
-            f"{final.spearman.value:.2f} and SSIM {final.ssim.value:.2f} (n = {final.ssim.n}); maps of two different "
-            f"images by {baseline_spearman:.2f} and {baseline_ssim:.2f}. {meaning}"
+            f"{_written(final.spearman)} and SSIM {_written(final.ssim)} (n = {final.ssim.n}); maps of two different "
+            f"images by {formatting.decimal(baseline_spearman)} and {formatting.decimal(baseline_ssim)}. {meaning}"
         ),
         stages=stages,
         baseline_spearman=baseline_spearman,
         baseline_ssim=baseline_ssim,
     )
+
+
+def _written(measured: Estimate) -> str:
+    return measured.undefined if measured.value is None else formatting.decimal(measured.value)
 
 
 def _against(measured: Estimate, baseline: float) -> Verdict:
