@@ -13,7 +13,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 # Every command of a test run loads the same libraries: compile them once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test unit bench learning clean
+.PHONY: help setup quickstart test unit bench learning monitor month clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -51,6 +51,12 @@ bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios agains
 
 learning: $(BIN)/.development ## measure every recipe on the real images in DATA and write docs/learning.md (an hour)
 	$(BIN)/python -m tests.learning --data $(DATA)
+
+monitor: $(BIN)/.development ## measure the monitor's false alarms and power on the real images in DATA: docs/monitor.md
+	$(BIN)/python -m tests.monitor --data $(DATA) --out docs/monitor.md
+
+month: $(BIN)/.development ## play a month of daily windows on the real images in DATA: docs/month.md
+	$(BIN)/python -m tests.month --data $(DATA) --out docs/month.md
 
 clean: ## remove the environment and everything written by runs in this folder
 	rm -rf $(VENV) .lungline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
