@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_contracts.drift.columns import common_values, surprises_of_numbers, surprises_of_texts
 from data_contracts.drift.contract import is_refused_or_flagged
-from data_contracts.drift.layers import Layer, columns_of, layer_table
+from data_contracts.drift.layers import TOLERANCES, Layer, columns_of, layer_table
 from data_contracts.drift.mmd import resampled_discrepancies
 from data_contracts.drift.profile import ReferenceProfile, groups_of
 from data_contracts.drift.settings import MonitorSettings
@@ -104,6 +104,7 @@ def limits_for(
     """
     drawn = _size(n, min(int(profile.compared.sum()), LARGEST_REFERENCE))
     made_from = [FORMAT_VERSION, profile.content_hash, drawn, settings.resamples, settings.seed, settings.layers]
+    made_from += [sorted(TOLERANCES.items())]
     if cache is None:
         return _calibrated(profile, drawn, settings)
     path = cache / f"drift-limits-{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:24]}.json"
@@ -187,7 +188,10 @@ def _table(table: pd.DataFrame, categorical: tuple[str, ...], batches: list[Memb
             largest = np.maximum(largest, np.concatenate([of_rare for _, of_rare in both]))
         else:
             numbers = table[name].to_numpy(np.float64)
-            found = np.concatenate([surprises_of_numbers(numbers, batch) for batch in batches])
+            tolerance = TOLERANCES.get(name, 0.0)
+            found = np.concatenate(
+                [surprises_of_numbers(numbers, batch, tolerance=tolerance) for batch in batches]
+            )
         scales[name] = _scale(found)
         largest = np.maximum(largest, found * scales[name])
     return LayerNull(null=_falling(largest), scales=scales)

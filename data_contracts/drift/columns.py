@@ -54,11 +54,13 @@ class ComparedColumn:
     describe: Callable[[int], str]
 
 
-def compare_numbers(name: str, window: Numbers, reference: Numbers, scale: float) -> ComparedColumn:
+def compare_numbers(
+    name: str, window: Numbers, reference: Numbers, scale: float, *, tolerance: float = 0.0
+) -> ComparedColumn:
     """A Kolmogorov-Smirnov test. Unknown values (NaN) are left out; some of each side are known."""
     known, before = ~np.isnan(window), reference[~np.isnan(reference)]
     n, m = int(known.sum()), len(before)
-    gap, place = ks_distance(window[known], before)
+    gap, place = ks_distance(window[known], before, tolerance)
     median = float(np.median(before))
     far = np.subtract(*np.quantile(before, [0.75, 0.25])) or before.std() or 1.0
     side = window > place if gap > 0 else window <= place
@@ -80,7 +82,7 @@ def compare_numbers(name: str, window: Numbers, reference: Numbers, scale: float
     )
 
 
-def surprises_of_numbers(values: Numbers, members: Members) -> Numbers:
+def surprises_of_numbers(values: Numbers, members: Members, *, tolerance: float = 0.0) -> Numbers:
     """(b,) uncorrected surprise of many windows drawn from the rows themselves; 0 where a side knows no value."""
     known = ~np.isnan(values)
     drawn = members[known]
@@ -89,7 +91,7 @@ def surprises_of_numbers(values: Numbers, members: Members) -> Numbers:
     both = (n > 0) & (m > 0)
     found = np.zeros(members.shape[1])
     if both.any():
-        found[both] = surprise(ks_p(ks_distances(values[known], drawn[:, both]), n[both], m[both]))
+        found[both] = surprise(ks_p(ks_distances(values[known], drawn[:, both], tolerance), n[both], m[both]))
     return found
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data_contracts.drift.calibration import LARGEST_KERNEL, Calibration, LayerNull
 from data_contracts.drift.columns import ComparedColumn, common_values, compare_numbers, compare_texts
 from data_contracts.drift.contract import is_refused_or_flagged, reasons
-from data_contracts.drift.layers import Layer, columns_of, layer_table
+from data_contracts.drift.layers import TOLERANCES, Layer, columns_of, layer_table
 from data_contracts.drift.mmd import squared_discrepancy, witness
 from data_contracts.drift.profile import ReferenceProfile
 from data_contracts.drift.statistics import (
@@ -242,7 +242,9 @@ def _columns(
             )
         else:
             now, then = (table[name].to_numpy(np.float64) for table in (window, reference))
-            compared.append(compare_numbers(name, now, then, null.scales[name]))
+            compared.append(
+                compare_numbers(name, now, then, null.scales[name], tolerance=TOLERANCES.get(name, 0.0))
+            )
     return compared, left_out
 
 

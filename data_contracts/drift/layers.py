@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,6 +23,14 @@ TITLES: dict[Layer, str] = {
     "outputs": "what the model answers",
     "contract": "what may not be scored",
 }
+
+# By so much a whole window may be shifted before it counts: a change of brightness by one percent is one of 2.55 grey
+# levels, and harms nothing.
+TOLERANCES: Mapping[str, float] = MappingProxyType(
+    {**dict.fromkeys(("mean", "std", "p01", "p50", "p99", "border_energy"), 3.0), "chest_likeness": 0.01}
+)
+# The share of pixels at 0 or 255 is not judged: one grey level of offset empties it in every image at once.
+_JUDGED_DESCRIPTORS = tuple(name for name in DESCRIPTORS if name != "saturated")
 
 ASPECT = "aspect"  # width / height
 ENTROPY = "entropy"  # of the answer, in nats; of several independent classes the mean of their entropies
@@ -45,7 +54,7 @@ def columns_of(layer: Layer, class_names: Sequence[str], *, multi_label: bool = 
     if layer == "acquisition":
         return LayerColumns(("width", "height", ASPECT, "age"), ("mode", "format", "view", "source", "sex"))
     if layer == "descriptors":
-        return LayerColumns((*DESCRIPTORS, "chest_likeness"))
+        return LayerColumns((*_JUDGED_DESCRIPTORS, "chest_likeness"))
     if layer == "outputs":
         predicted = () if multi_label else (PREDICTED,)
         return LayerColumns((*probability_columns(class_names), ENTROPY), predicted)

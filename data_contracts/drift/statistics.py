@@ -25,29 +25,39 @@ def surprise(p: ArrayLike) -> Numbers:
     return np.asarray(-np.log10(np.clip(np.asarray(p, dtype=np.float64), LEAST_P, 1.0)))
 
 
-def ks_distance(window: Numbers, reference: Numbers) -> tuple[float, float]:
+def ks_distance(window: Numbers, reference: Numbers, tolerance: float = 0.0) -> tuple[float, float]:
     """Largest signed distance F_reference - F_window and the value where it is reached; both samples non-empty.
 
-    Positive where the window's values are larger than the reference's.
+    Positive where the window's values are larger than the reference's. tolerance: by so much either sample may be
+    shifted first; what remains is a distance that no shift of that size explains.
     """
     values = np.unique(np.concatenate([window, reference]))
-    gap = np.searchsorted(np.sort(reference), values, side="right") / len(reference) - np.searchsorted(
-        np.sort(window), values, side="right"
-    ) / len(window)
+    now, then = np.sort(window), np.sort(reference)
+    # A difference of two steps is largest where the first of them rises.
+    larger = _share_up_to(values, then) - _share_up_to(values + tolerance, now)
+    smaller = _share_up_to(values, now) - _share_up_to(values + tolerance, then)
+    gap = np.where(larger >= smaller, np.maximum(larger, 0.0), -np.maximum(smaller, 0.0))
     place = int(np.abs(gap).argmax())
     return float(gap[place]), float(values[place])
 
 
-def ks_distances(values: Numbers, members: Members) -> Numbers:
+def ks_distances(values: Numbers, members: Members, tolerance: float = 0.0) -> Numbers:
     """(b,) largest absolute distance between the windows' distributions and those of the other rows."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # ties step together
     n = members.sum(axis=0)
     m = len(values) - n
-    below = np.cumsum(members[order], axis=0, dtype=np.int32)[ends]
-    gap = below * (1 / n + 1 / m) - ((ends + 1)[:, None] / m)
-    return np.asarray(np.abs(gap, out=gap).max(axis=0), dtype=np.float64)
+    below = np.zeros((len(values) + 1, members.shape[1]), dtype=np.int32)
+    np.cumsum(members[order], axis=0, out=below[1:])
+    rises, shifted = ends + 1, np.searchsorted(ordered, ordered[ends] + tolerance, side="right")
+    smaller = below[rises] / n - (shifted[:, None] - below[shifted]) / m
+    larger = (rises[:, None] - below[rises]) / m - below[shifted] / n
+    return np.asarray(np.maximum(smaller, larger, out=smaller).max(axis=0).clip(min=0), dtype=np.float64)
+
+
+def _share_up_to(values: Numbers, ordered: Numbers) -> Numbers:
+    return np.searchsorted(ordered, values, side="right") / len(ordered)
 
 
 def ks_p(distance: Numbers | float, n: Numbers | float, m: Numbers | float) -> Numbers:

@@ -25,7 +25,7 @@ from tests.bench.comparison import Limit, judge_limits
 from tests.scored_images import CLASSES, scored_images
 
 IMAGES, DIMENSIONS = 5_000, 512
-MORE_CLASSES = tuple(f"finding_{number}" for number in range(7))
+MORE_CLASSES = tuple(f"finding_{number}" for number in range(8))
 
 
 def main() -> int:

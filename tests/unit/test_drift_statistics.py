@@ -102,6 +102,19 @@ def test_the_sign_of_the_distance_says_where_the_window_lies() -> None:
     assert ks_distance(low, high)[0] == -0.5
 
 
+def test_a_shift_within_the_tolerance_is_no_distance_and_one_beyond_it_is() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, 400).round(1)
+    assert ks_distance(values + 0.3, values, 0.31)[0] == ks_distance(values - 0.3, values, 0.31)[0] == 0.0
+    assert ks_distance(values + 0.9, values, 0.3)[0] == pytest.approx(
+        ks_distance(values + 0.6, values)[0], abs=0.02
+    )
+    assert ks_distance(values - 0.9, values, 0.3)[0] < -0.15
+    members = rng.random((400, 30)) < 0.3
+    expected = [abs(ks_distance(values[inside], values[~inside], 0.15)[0]) for inside in members.T]
+    assert np.allclose(ks_distances(values, members, 0.15), expected)
+
+
 def test_the_limit_of_a_distance_is_where_its_p_value_lies() -> None:
     for p in (0.05, 1e-3, 1e-20):
         assert ks_p(ks_limit(p, 200, 1_000), 200, 1_000) == pytest.approx(p, rel=1e-6)

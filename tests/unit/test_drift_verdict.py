@@ -189,6 +189,17 @@ def test_a_patient_with_forty_films_is_no_drift(profile: ReferenceProfile, cache
     assert judged(profile, (frame.drop(columns="patient"), embeddings), cache).outcome == "exceeded"
 
 
+def test_one_percent_of_brightness_is_no_drift_and_twenty_percent_is(
+    profile: ReferenceProfile, cache: Path
+) -> None:
+    frame, embeddings = scored_images(250, seed=12)
+    for percent, outcome in ((1, "quiet"), (20, "exceeded")):
+        brighter = frame.assign(
+            saturated=0.0, **{c: frame[c] + 2.55 * percent for c in ("mean", "p01", "p50", "p99")}
+        )
+        assert judged(profile, (brighter, embeddings), cache).outcome == outcome
+
+
 def test_embeddings_of_another_window_are_refused(profile: ReferenceProfile, cache: Path) -> None:
     frame, embeddings = scored_images(220, seed=6)
     with pytest.raises(UsageProblem, match="embeddings"):
