@@ -200,6 +200,18 @@ def test_one_percent_of_brightness_is_no_drift_and_twenty_percent_is(
         assert judged(profile, (brighter, embeddings), cache).outcome == outcome
 
 
+def test_a_place_that_the_reference_never_heard_of_is_judged_by_its_images_and_not_by_its_name(
+    profile: ReferenceProfile, cache: Path
+) -> None:
+    frame, embeddings = scored_images(300, seed=9)
+    elsewhere = judged(profile, (frame.assign(source="a hospital of its own"), embeddings), cache)
+
+    assert elsewhere.verdict == "quiet"
+    source = next(one for one in elsewhere.layer("acquisition").features if one.name == "source")
+    assert source.value is None
+    assert "none of the window's sources" in source.note
+
+
 def test_embeddings_of_another_window_are_refused(profile: ReferenceProfile, cache: Path) -> None:
     frame, embeddings = scored_images(220, seed=6)
     with pytest.raises(UsageProblem, match="embeddings"):
