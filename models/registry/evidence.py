@@ -156,7 +156,11 @@ def lineage_of(catalog: Catalog, store_hash: str) -> DataLineage:
 
 def environment_lock() -> dict[str, str]:
     """Every installed package with its version, Python and the machine's kind first."""
-    packages = {dist.metadata["Name"]: dist.version for dist in distributions()}
+    packages: dict[str, str] = {}
+    for dist in distributions():
+        # Of two on the path the first is imported; copies inside another package are not what others import.
+        if Path(str(dist.locate_file(""))).name != "_vendor":
+            packages.setdefault(dist.metadata["Name"], dist.version)
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

@@ -180,7 +180,7 @@ def _subgroups(
     task: Task,
     settings: ReviewSettings,
 ) -> tuple[list[ComparedSubgroup], list[str]]:
-    """Every subgroup of `PROPERTIES` that holds a positive of a class; names of expected ones without images."""
+    """Every part of the images by `PROPERTIES` with a positive of a class; names of expected ones without images."""
     ids = challenger.predictions.frame["image_id"]
     described = catalog.frame.set_index("image_id").loc[ids].reset_index()
     found, not_there = [], []
@@ -188,6 +188,8 @@ def _subgroups(
         of_image = one.of_image(described).to_numpy()
         names = sorted(set(of_image.tolist()) - {""})
         not_there += [f"{one.title.lower()}: {name}" for name in one.expected if name not in names]
+        if len(set(of_image.tolist())) == 1:
+            continue  # all images are no subgroup, and passing for them says nothing of any
         for name in names:
             inside = of_image == name
             for k, task_class in enumerate(task.classes):

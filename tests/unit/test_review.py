@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import EnvironmentProblem, ModelGateError, UsageProblem
 from models.evaluation.predictions import Predictions
 from models.registry.dossiers import find_dossier, open_dossier
-from models.registry.evidence import EVIDENCE_TAG, Evidence
+from models.registry.evidence import EVIDENCE_TAG, Evidence, environment_lock
 from models.registry.follow import tracking_store
 from models.registry.tracking import TrackingStore
 from models.registry.versions import CHAMPION, find_version
@@ -175,6 +176,14 @@ def test_margins_are_those_the_challengers_recipe_declared(registry: Registry) -
     assert gates_of(found[0.001])["primary"].outcome != "pass"
 
 
+def test_what_all_images_share_is_no_subgroup(registry: Registry) -> None:
+    comparison = registry.conducted.review.comparison
+    assert comparison is not None
+    divided_by = {one.by for one in comparison.subgroups}
+    assert {"Sex", "View", "Source"} <= divided_by
+    assert "File format and colour mode" not in divided_by
+
+
 def test_a_worn_out_test_set_holds(registry: Registry) -> None:
     challenger = registry.pair.challenger
     evaluations = challenger.evidence.evaluations
@@ -310,3 +319,15 @@ def test_a_version_opens_with_the_evidence_it_was_registered_with(registry: Regi
     again = open_version(registry.collection.workspace, registry.store, NAME, "2")
     assert again.evidence.missing == []
     assert again.trained_by == f"{NAME}-training"
+
+
+def test_a_copy_of_a_package_inside_another_is_not_part_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = environment_lock()
+    inner = tmp_path / "_vendor" / "numpy-0.0.1.dist-info"
+    inner.mkdir(parents=True)
+    (inner / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.1\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(inner.parent), *sys.path])
+
+    assert environment_lock() == before
