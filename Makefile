@@ -41,10 +41,10 @@ test: $(BIN)/.development ## install what tests need and run every check and tes
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 unit: $(BIN)/.development ## the fast tests only: no ZenML, no browser
-	$(BIN)/pytest tests/unit -n 2
+	$(BIN)/pytest tests/unit -n 2 --dist loadfile
 
 bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios against the usual way
 	$(BIN)/python -m tests.bench

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from models.registry import database
 
@@ -16,19 +18,24 @@ _CONFIGURATION = (
     *("LUNGLINE_SERVE_TOKEN_FILE", "ZENML_CONFIG_PATH", "ZENML_STORE_URL"),
 )
 
+SHARE_A_TRAINED_RUN = ("tests/pipeline/test_running_again.py", "tests/pipeline/test_training_run.py")
+
 
 def pytest_configure() -> None:
     for name in _CONFIGURATION:
         os.environ.pop(name, None)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share one trained run or one workspace go to one worker; the rest spread over the cores."""
-    for item in items:
-        if "pipeline" in item.path.parts:
-            group = "recipes" if item.path.stem == "test_recipes" else "pipeline"
-            item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """The tests of a file run in one process, which makes their fixtures once; so do files that share a trained run."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "one trained run" if file in SHARE_A_TRAINED_RUN else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,6 @@ from data_contracts.sources.phantom.shifts import VARIANTS, ShortcutKind, stamp
 from data_contracts.sources.phantom.tables import ENTRY_HEADER
 from tests.pipeline.conftest import FEW_CHECKS, Finished, run_lungline
 
-pytestmark = pytest.mark.xdist_group("story")  # a workspace of its own: it need not wait for other trainings
-
 SIDE, SEED = 64, 7
 SEVERITY = 0.85  # so plain that a network of seconds learns it from few films
 FILMS, TEST = 640, 208  # to learn from, and of the published test list
