@@ -49,7 +49,7 @@ def test_f43_each_column_of_no_use_is_a_note_and_the_others_are_drawn(profile: R
         "p99": "absent in the window",
         "sharpness": "unknown for every image in the window",
     }
-    assert {"p01", "p50", "saturated", "border_energy", "chest_likeness"} == set(descriptors.numeric)
+    assert {"p01", "p50", "border_energy", "chest_likeness"} == set(descriptors.numeric)
     acquisition = drawn_columns("acquisition", profile, window, None)
     assert acquisition.notes == {
         "aspect": "one and the same value in every image",
