@@ -330,8 +330,8 @@ def test_external_images_stand_beside_internal_ones() -> None:
 
 def test_a_run_without_external_images_says_so(run_html: str) -> None:
     text = Page(run_html).text
-    assert "No source was held out, so how it does on pictures from elsewhere was not measured." in text
-    assert "No source was held out: nothing on this page shows" in text
+    assert "No external images were read, so how it does on pictures from elsewhere was not measured." in text
+    assert "No external images were read: nothing on this page shows" in text
 
 
 def test_where_several_classes_may_be_true_there_is_no_confusion_matrix() -> None:
