@@ -24,7 +24,10 @@ def for_whom(section: ArchitectureSection) -> Answer:
     groups, fell_behind = _subgroups(internal.subgroups)
     behind = f"it misses more {fell_behind}" if fell_behind else ""
     if external is None:
-        said = ["No external images were read, so how it does on pictures from elsewhere was not measured.", *groups]
+        said = [
+            "No external images were read, so how it does on pictures from elsewhere was not measured.",
+            *groups,
+        ]
         unknown = "it was not measured on pictures from elsewhere"
         return Answer(question, "caution", "unknown elsewhere", said, _both(unknown, behind))
     metric, value = metric_title(internal.primary_metric), estimate_with_n(external.primary)
