@@ -107,10 +107,15 @@ def _pod_settings(pod: Pod, image: Image, labels: dict[str, str]) -> dict[str, A
         "image_pull_secrets": image.pull_secrets,
         "labels": {"app.kubernetes.io/part-of": "lungline"} | labels,
         "container_security_context": _CONTAINER_SECURITY,
-        # fsGroup: what a volume holds belongs to the group of the user in the image.
-        "additional_pod_spec_args": {"security_context": {"fsGroup": USER_ID}},
+        "additional_pod_spec_args": _pod_spec(pod),
     }
     return {key: value for key, value in settings.items() if value}
+
+
+def _pod_spec(pod: Pod) -> dict[str, Any]:
+    """What ZenML's settings have no name for. fsGroup: what a volume holds belongs to the group of the image's user."""
+    aliases = [{"ip": str(ip), "hostnames": names} for ip, names in pod.host_aliases.items()]
+    return {"security_context": {"fsGroup": USER_ID}} | ({"host_aliases": aliases} if aliases else {})
 
 
 def _resources(pod: Pod) -> dict[str, dict[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, field_validator, model_validator
 
 from data_contracts.errors import UsageProblem
 
@@ -22,6 +22,7 @@ _SECRET_KEY = re.compile(r"(^|_)(key|secret|token|password|credentials?)($|_)", 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without the exotic spellings
 Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
@@ -120,8 +121,9 @@ class Pod(_Section):
     """What the pod of a step asks for. A field that is not given is left to the pattern before, then to Kubernetes.
 
     cpu: cores asked for; there is no upper limit, because a throttled step is late and nothing else. memory: asked for
-    and at most. gpu: devices. shared_memory: of /dev/shm, counted as memory. retries: of a pod that failed; of one that
-    was evicted there is no limit. deadline_seconds: after which Kubernetes ends it, retries included.
+    and at most. gpu: devices. shared_memory: of /dev/shm, counted as memory. host_aliases: address -> names that the
+    cluster's DNS does not know. retries: of a pod that failed; of one that was evicted there is no limit.
+    deadline_seconds: after which Kubernetes ends it, retries included.
     """
 
     cpu: Quantity | None = None
@@ -133,6 +135,7 @@ class Pod(_Section):
     volumes: list[Volume] = []
     environment: dict[VariableName, str] = {}
     environment_from_secrets: list[DnsName] = []
+    host_aliases: dict[IPvAnyAddress, list[HostName]] = {}
     service_account: DnsName | None = None
     retries: Annotated[int, Field(ge=0, le=10)] | None = None
     deadline_seconds: Annotated[int, Field(ge=60)] | None = None
