@@ -13,7 +13,11 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 # Every command of a test run loads the same libraries: compile them once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup quickstart test unit bench learning monitor month clean
+# Kubeflow's SDK wants another protobuf than the tests, so it has an environment of its own, with little else in it.
+KUBEFLOW := .venv-kubeflow
+NOT_TO_COMPILE := torch torchvision timm captum mlflow evidently great-expectations statsmodels optuna
+
+.PHONY: help setup quickstart test unit kubeflow bench learning monitor month clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -46,6 +50,16 @@ test: $(BIN)/.development ## install what tests need and run every check and tes
 unit: $(BIN)/.development ## the fast tests only: no ZenML, no browser
 	$(BIN)/pytest tests/unit -n 2 --dist loadfile
 
+$(KUBEFLOW)/.ready: $(BIN)/.development
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(KUBEFLOW)
+	$(UV) export --frozen --quiet --no-dev --no-emit-project --extra kubeflow $(NOT_TO_COMPILE:%=--prune %) \
+		--output-file $(KUBEFLOW)/locked.txt
+	$(UV) pip sync --quiet --require-hashes --python $(KUBEFLOW)/bin/python $(KUBEFLOW)/locked.txt
+	@touch $@
+
+kubeflow: $(KUBEFLOW)/.ready ## compile the training pipeline for Kubeflow and compare it with its golden file
+	$(BIN)/pytest tests/deploy/test_kubeflow.py
+
 bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios against the usual way
 	$(BIN)/python -m tests.bench
 
@@ -59,4 +73,4 @@ month: $(BIN)/.development ## play a month of daily windows on the real images i
 	$(BIN)/python -m tests.month --data $(DATA) --out docs/month.md
 
 clean: ## remove the environment and everything written by runs in this folder
-	rm -rf $(VENV) .lungline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(KUBEFLOW) .lungline .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -85,11 +85,40 @@ def options(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    stack: Annotated[
+        str | None,
+        typer.Option("--stack", metavar="NAME|FILE", help="Look at this stack's services and cluster too."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check this machine: versions, GPU, disk, stack, tracking; say what is wrong and how to mend it."""
     from pipelines.commands.doctor import doctor as run
 
-    raise typer.Exit(run(as_json))
+    raise typer.Exit(run(as_json, stack))
+
+
+@app.command()
+def reconcile(
+    stack: Annotated[
+        str | None, typer.Option("--stack", metavar="NAME", help="Only runs of this stack, by ZenML's name of it.")
+    ] = None,
+    older_than: Annotated[
+        int | None,
+        typer.Option(
+            "--older-than",
+            metavar="MINUTES",
+            min=0,
+            help="Close a run that nothing tells about once its last sign of life is older.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be closed; close nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Close runs that a kill or a lost pod left open, in ZenML and MLflow; what lives is left alone."""
+    from pipelines.commands.reconcile import reconcile as run
+
+    run(stack, older_than, dry_run, as_json)
 
 
 @data_app.command("list")
@@ -325,6 +354,7 @@ def retrain(
     require: Annotated[
         bool, typer.Option("--require", help="End with 4 where a brake holds the training.")
     ] = False,
+    stack: StackOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train again where drift asked for it, new labels arrived and no brake holds; say which does.
@@ -341,22 +371,31 @@ def retrain(
     else:
         raise typer.Exit(
             command.retrain(
-                target, data, labels, overrides or [], dry_run=dry_run, require=require, as_json=as_json
+                *(target, data, labels, overrides or []),
+                dry_run=dry_run,
+                require=require,
+                as_json=as_json,
+                stack=stack,
             )
         )
 
 
 @app.command()
 def schedule(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe's name, or the path of a YAML file.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE|list|remove", help="A recipe's name or file; or the word list, or remove."),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the schedule to remove.")] = None,
     cron: Annotated[
         str | None, typer.Option("--cron", metavar="EXPRESSION", help='Five fields, e.g. "0 3 * * *".')
     ] = None,
     task: Annotated[Task, typer.Option("--for", help="What runs at those times.")] = "train",
     data: DataOption = None,
-    show: Annotated[bool, typer.Option("--list", help="Show what the active stack runs at set times.")] = False,
+    stack: StackOption = None,
+    show: Annotated[bool, typer.Option("--list", help="Show what the stack runs at set times.")] = False,
     remove: Annotated[
-        str | None, typer.Option("--remove", metavar="NAME", help="Take a schedule off the active stack.")
+        str | None, typer.Option("--remove", metavar="NAME", help="Take a schedule off the stack.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -366,12 +405,14 @@ def schedule(
     """
     from pipelines.commands import schedule as command
 
-    if show:
-        command.list_schedules(as_json)
-    elif remove is not None:
-        command.remove(remove, as_json)
+    if show or recipe == "list":
+        command.list_schedules(as_json, stack)
+    elif remove is not None or (recipe == "remove" and name is not None):
+        command.remove(remove or name or "", as_json, stack)
+    elif name is not None:
+        raise typer.BadParameter(f"{name!r} follows a recipe; only `lungline schedule remove` takes a name.")
     else:
-        command.schedule(recipe, cron, task, data, as_json)
+        command.schedule(recipe, cron, task, data, as_json, stack)
 
 
 @app.command()
@@ -421,11 +462,36 @@ def stack_check(stack: StackArgument, as_json: JsonOption = False) -> None:
 
 
 @log_app.command("verify")
-def log_verify(as_json: JsonOption = False) -> None:
+def log_verify(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="An exported copy; else the log in use."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check the decision log for changes, and the registry against it; 4 where something was changed."""
-    from pipelines.commands.decide import verify_log
+    from pipelines.commands.decision_log import verify_log
 
-    raise typer.Exit(verify_log(as_json))
+    raise typer.Exit(verify_log(file, as_json))
+
+
+@log_app.command("move")
+def log_move(as_json: JsonOption = False) -> None:
+    """Carry the decision log from its file into the database that LUNGLINE_DECISIONS_URL names."""
+    from pipelines.commands.decision_log import move_log
+
+    move_log(as_json)
+
+
+@log_app.command("export")
+def log_export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="To write; its head goes beside it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a copy of the decision log, to be kept where those who decide cannot write."""
+    from pipelines.commands.decision_log import export_log
+
+    export_log(file, as_json)
 
 
 @app.command()

@@ -26,6 +26,8 @@ def prepare_environment() -> Environment:
     workspace = Workspace.current()
     workspace.create()
     os.environ["LUNGLINE_HOME"] = str(workspace.home)
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 (pathlib raises where there is none)
+        os.environ["HOME"] = str(workspace.cache)  # as in a pod: a user without a name, and no HOME
     zenml_origin = _existing_zenml()
     if not zenml_origin:
         os.environ["ZENML_CONFIG_PATH"] = str(workspace.zenml)

@@ -13,6 +13,8 @@ from zenml.enums import ExecutionMode
 
 from data_contracts.drift.verdict import DriftVerdict
 from data_contracts.drift.windows import Place
+from data_contracts.workspace import Workspace
+from pipelines.living_runs import living_run
 from steps.monitor import check_contract, collect, follow_up, judge, watch_registry
 
 
@@ -46,9 +48,10 @@ def run_monitoring(model_name: str, places: Sequence[Place], labels: Path | None
     """Run on the active stack. Errors of the domain come through as they were raised."""
     name = f"monitoring-{model_name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     asked = [place.to_json() for place in places]
-    run = monitoring_pipeline.with_options(run_name=name)(
-        model_name, asked, str(labels.resolve()) if labels else ""
-    )
+    with living_run(Workspace.current(), name):
+        run = monitoring_pipeline.with_options(run_name=name)(
+            model_name, asked, str(labels.resolve()) if labels else ""
+        )
     judged = [run.steps[f"judge_{number}"].outputs for number in range(len(places))]
     return MonitoringResult(
         run=run.name,

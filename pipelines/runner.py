@@ -10,17 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from data_contracts.errors import UsageProblem
+from data_contracts.errors import ExternalServiceError, UsageProblem
 from data_contracts.sources import fingerprint
 from data_contracts.sources.phantom import PhantomSettings, write_phantom_datasets
 from data_contracts.workspace import Workspace
+from pipelines.living_runs import living_run
 from pipelines.recipe import Recipe
-from steps.progress import progress
+from steps.progress import progress, say
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
 
     from data_contracts.catalog import Catalog
+    from deploy.stacks.stack_file import StackFile
     from models.evaluation.results import Evaluations
     from models.evaluation.selection import Selection
     from models.registry.challenger import RegisteredVersion
@@ -129,40 +131,97 @@ def _phantom(settings: PhantomSettings, workspace: Workspace) -> Path:
 def _run(
     pipeline: Any, recipe: Recipe, data: Path | None, workspace: Workspace, stack: str | None = None
 ) -> PipelineRunResponse:
-    """Run on the stack. Errors of the domain come through as they were raised."""
-    from models.registry.follow import finish_pipeline_run
+    """Run on the stack, again where a step was taken from the cache whose artefact is gone.
+
+    Errors of the domain come through as they were raised.
+    """
+    from pipelines.vanished import forget_vanished
 
     folder = data_folder(recipe, data, workspace)
-    data_fingerprint = fingerprint(recipe.sources, folder)
-    name = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    arguments = (recipe.model_dump(mode="json"), str(folder), fingerprint(recipe.sources, folder))
+    options = stack_options(stack, pipeline, arguments) if stack else {}
+    while True:  # ends: every round takes at least one step run out of the cache for good
+        name = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+        try:
+            run = _attempt(
+                pipeline.with_options(run_name=name, **options), arguments, recipe.name, name, workspace
+            )
+        except Exception:
+            vanished = forget_vanished(name)
+            if not vanished:
+                raise
+        else:
+            vanished = forget_vanished(name)
+            if not vanished:
+                return run
+        say(f"gone from the artifact store, so it is made again: {', '.join(vanished)}")
+
+
+def _attempt(
+    configured: Any, arguments: tuple[Any, ...], recipe_name: str, name: str, workspace: Workspace
+) -> PipelineRunResponse:
+    from models.registry.follow import finish_pipeline_run
+
     outcome: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
-    try:
-        arguments = (recipe.model_dump(mode="json"), str(folder), data_fingerprint)
-        options = stack_options(stack, pipeline, arguments) if stack else {}
-        run: PipelineRunResponse = pipeline.with_options(run_name=name, **options)(*arguments)
-    except KeyboardInterrupt:
-        outcome = "KILLED"
-        raise
-    except Exception:
-        outcome = "FAILED"
-        raise
-    finally:
-        finish_pipeline_run(workspace, recipe.name, name, outcome)
+    with living_run(workspace, name):
+        try:
+            run: PipelineRunResponse = configured(*arguments)
+            _require_finished(run, name)
+        except KeyboardInterrupt:
+            outcome = "KILLED"
+            raise
+        except Exception:
+            outcome = "FAILED"
+            raise
+        finally:
+            finish_pipeline_run(workspace, recipe_name, name, outcome)
     return run
 
 
-def stack_options(stack: str, pipeline: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """Choose the stack for this process, and what its file asks for each of the pipeline's steps."""
-    from deploy.stacks.run_options import run_options
+def _require_finished(run: PipelineRunResponse, name: str) -> None:
+    """Raise ExternalServiceError for a run whose pods failed: ZenML waits for them and then says nothing."""
+    from zenml.client import Client
+
+    ended = Client().get_pipeline_run(run.id).status
+    if ended.is_failed:
+        raise ExternalServiceError(
+            f"The run {name} ended as {ended.value} on its stack.",
+            why="Its steps ran elsewhere, and not all of them finished.",
+            cure="`zenml pipeline runs list` and the pods' logs show which; then run the same command again.",
+        )
+
+
+def use_stack(stack: str) -> StackFile | None:
+    """Choose the stack for this process; its file, where it has one."""
     from deploy.stacks.stack_file import has_stack_file, load_stack
     from pipelines.stack_registration import choose_stack, require_packages
 
     if not has_stack_file(stack):
         choose_stack(stack)
-        return {}
+        return None
     described = load_stack(stack)
+    if described.makes_pods and os.environ.get("MLFLOW_TRACKING_URI", "").startswith("sqlite:"):
+        raise UsageProblem(
+            "MLflow's records lie in a file of this machine.",
+            why=f"The pods of the stack {described.name} and this command have to speak to the same MLflow.",
+            cure="Set MLFLOW_TRACKING_URI to the server's address, as the pods reach it.",
+        )
     require_packages(described)
     choose_stack(described.name)
+    return described
+
+
+def stack_options(stack: str, pipeline: Any, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """Choose the stack for this process, and what its file asks for each of the pipeline's steps."""
+    from deploy.stacks.run_options import run_options
+
+    described = use_stack(stack)
+    if described is None:
+        return {}
+    if described.on_kubeflow:
+        from deploy.stacks.kubeflow_pods import hand_on_pods
+
+        hand_on_pods(described)
     planned = pipeline.copy()
     planned.prepare(*arguments)  # a pipeline knows the names of its steps when it was laid out
     return run_options(described, planned.invocations)

@@ -15,6 +15,7 @@ from zenml import pipeline
 
 from data_contracts.workspace import Workspace
 from models.scoring.batch import ScoringRequest, ScoringSummary
+from pipelines.living_runs import living_run
 from steps.score import score
 
 _FORGOTTEN_AFTER = 24 * 3600  # seconds: what a killed run left
@@ -37,7 +38,7 @@ def scoring_pipeline(model_name: str, request: str) -> None:
 def run_scoring(model_name: str, request: ScoringRequest, workspace: Workspace) -> ScoringResult:
     """Run on the active stack. Errors of the domain come through as they were raised."""
     name = f"scoring-{model_name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    with _request_file(workspace, request) as file:
+    with _request_file(workspace, request) as file, living_run(workspace, name):
         run = scoring_pipeline.with_options(run_name=name)(model_name, str(file))
     return ScoringResult(run.name, run.steps["score"].outputs["summary"][0].load())
 

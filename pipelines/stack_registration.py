@@ -18,7 +18,8 @@ from zenml.stack.utils import validate_stack_component_config
 from data_contracts.errors import EnvironmentProblem, ExternalServiceError, LunglineError, UsageProblem
 from deploy.stacks.stack_file import Component, StackFile
 
-_PACKAGES = {"kubernetes": ("kubernetes", "jinja2"), "s3": ("s3fs", "boto3")}  # flavor -> modules it imports
+# flavor -> modules it imports
+_PACKAGES = {"kubernetes": ("kubernetes", "jinja2"), "kubeflow": ("kfp", "kubernetes"), "s3": ("s3fs", "boto3")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,12 @@ def differences(stack: StackFile) -> list[Difference]:
     """
     apply = f"`lungline stack apply {stack.name}`, or the path of the file in place of the name."
     found = [
-        Difference(f"the package {name} is not installed", "Install Lungline with its extra: lungline[kubernetes]")
+        Difference(f"the package {name} is not installed", f"Install Lungline with its extra: {_extra(stack)}")
         for name in missing_packages(stack)
     ]
     with _zenml_errors():
         client = Client()
-        if stack.on_kubernetes and client.zen_store.type != StoreType.REST:
+        if stack.makes_pods and client.zen_store.type != StoreType.REST:
             what = "ZenML keeps its records on this machine, where pods cannot reach them"
             found.append(Difference(what, "Log in to a server, or set ZENML_STORE_URL and ZENML_STORE_API_KEY."))
         known = {secret.name for secret in client.list_secrets(size=1000)} if stack.secrets else set()
@@ -108,8 +109,14 @@ def require_packages(stack: StackFile) -> None:
         raise EnvironmentProblem(
             f"The stack {stack.name} needs packages that are not installed: {', '.join(missing)}.",
             why="ZenML speaks to the cluster and to the artifact store through them.",
-            cure="Install Lungline with its extra: `uv sync --frozen --extra kubernetes`, or lungline[kubernetes].",
+            cure=f"Install Lungline with its extra: {_extra(stack)}",
         )
+
+
+def _extra(stack: StackFile) -> str:
+    if stack.on_kubeflow:
+        return "`uv sync --frozen --no-dev --extra kubeflow`, or lungline[kubeflow]."
+    return "`uv sync --frozen --extra kubernetes`, or lungline[kubernetes]."
 
 
 def missing_packages(stack: StackFile) -> list[str]:

@@ -15,9 +15,9 @@ from data_contracts.errors import ExternalServiceError, LunglineError, UsageProb
 from data_contracts.sources import fingerprint
 from pipelines.recipe import Recipe
 
-# A start that was missed for longer is left to the next; two runs at once would fight for the same GPU and registry.
-_START_DEADLINE_SECONDS = 3600
-_CRON_JOB = {"concurrency_policy": "Forbid", "starting_deadline_seconds": _START_DEADLINE_SECONDS}
+# Of a stack without a file: a start that was missed for longer is left to the next; two runs at once would fight for
+# the same GPU and registry.
+_CRON_JOB = {"concurrency_policy": "Forbid", "starting_deadline_seconds": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +35,30 @@ def can_schedule() -> bool:
         return bool(Client().active_stack.orchestrator.config.is_schedulable)
 
 
-def schedule_training(recipe: Recipe, data: Path, cron: str, name: str) -> None:
+def schedule_training(recipe: Recipe, data: Path, cron: str, name: str, stack: str | None = None) -> None:
     """Let the stack run the training pipeline at set times; on Kubernetes as a CronJob that never overlaps itself.
 
-    Its parameters are fixed when it is made, the data's fingerprint among them. So nothing is taken from the cache:
-    else later images would never be seen. Raises UsageProblem where the name is taken, ExternalServiceError where
-    ZenML or the orchestrator refuses.
+    stack: a stack file's name or path, which says what pods ask for; else the active stack as it is. Parameters
+    are fixed when the schedule is made, the data's fingerprint among them. So nothing is taken from the cache: else
+    later images would never be seen. Raises UsageProblem where the name is taken, ExternalServiceError where ZenML or
+    the orchestrator refuses.
     """
+    from pipelines.runner import stack_options
     from pipelines.training import training_pipeline
 
     if name in {one.name for one in stack_schedules()}:
         raise UsageProblem(
             f"There is a schedule called {name} already.",
             why="Two of them would train the same model twice.",
-            cure=f"Remove it first: `lungline schedule --remove {name}`.",
+            cure=f"Remove it first: `lungline schedule remove {name}`.",
         )
     arguments = (recipe.model_dump(mode="json"), str(data), fingerprint(recipe.sources, data))
     with _zenml_errors():
-        options: dict[str, Any] = {"schedule": Schedule(name=name, cron_expression=cron), "enable_cache": False}
-        if Client().active_stack.orchestrator.flavor == "kubernetes":
+        options: dict[str, Any] = stack_options(stack, training_pipeline, arguments) if stack else {}
+        if not options and Client().active_stack.orchestrator.flavor == "kubernetes":
             options["settings"] = {"orchestrator": _CRON_JOB}
-        training_pipeline.with_options(**options)(*arguments)
+        schedule = Schedule(name=name, cron_expression=cron)
+        training_pipeline.with_options(schedule=schedule, enable_cache=False, **options)(*arguments)
 
 
 def stack_schedules() -> list[StackSchedule]:
@@ -90,5 +93,5 @@ def _zenml_errors() -> Iterator[None]:
         raise ExternalServiceError(
             f"ZenML could not do that on the active stack: {type(error).__name__}: {error}",
             why="Nobody knows whether the schedule is there now.",
-            cure="`zenml stack describe` shows the stack, `lungline schedule --list` what it keeps; then try again.",
+            cure="`zenml stack describe` shows the stack, `lungline schedule list` what it keeps; then try again.",
         ) from error

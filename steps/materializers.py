@@ -1,25 +1,30 @@
-"""How the domain's types travel between steps: plain files, hashed by content, linked instead of copied locally."""
+"""How the domain's types travel between steps: plain files, hashed by content, linked on one disk, else streamed."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+from zenml.artifact_stores import BaseArtifactStore
 from zenml.enums import ArtifactType
 from zenml.io import fileio
 from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.utils.io_utils import is_remote
 
 from data_contracts.catalog import Catalog
 from data_contracts.drift.profile import ReferenceProfile
 from data_contracts.image_store import ImageStore
-from data_contracts.workspace import Workspace
+from data_contracts.node_cache import NodeCache
 from models.evaluation.predictions import Predictions
 from models.monitoring.scored_window import ScoredWindow
 from models.registry.bundle import ModelBundle
+from steps.progress import say
+from steps.remote_folder import RemoteFolder
+
+Opened = TypeVar("Opened")
 
 
 class _Folder(Protocol):
@@ -49,10 +54,10 @@ class FolderMaterializer(BaseMaterializer):
 
     def save(self, data: _Folder) -> None:
         for file in sorted(data.folder.iterdir()):
-            _place(file, f"{self.uri}/{file.name}")
+            _place(file, self.artifact_store, self.uri)
 
     def load(self, data_type: type[_Folder]) -> _Folder:
-        return data_type.open(_local_folder(self.uri))
+        return _opened(self.artifact_store, self.uri, data_type.open)
 
     def compute_content_hash(self, data: _Folder) -> str:
         return data.content_hash
@@ -68,33 +73,28 @@ class TableMaterializer(BaseMaterializer):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "table.parquet"
             data.save(file)
-            _place(file, f"{self.uri}/table.parquet")
+            _place(file, self.artifact_store, self.uri)
 
     def load(self, data_type: type[_Table]) -> _Table:
-        return data_type.load(_local_folder(self.uri) / "table.parquet")
+        return _opened(self.artifact_store, self.uri, lambda folder: data_type.load(folder / "table.parquet"))
 
     def compute_content_hash(self, data: _Table) -> str:
         return data.content_hash()
 
 
-def _place(file: Path, uri: str) -> None:
+def _place(file: Path, store: BaseArtifactStore, uri: str) -> None:
     """Link where source and target share a file system, else copy (another disk, or an object store)."""
+    if is_remote(uri):
+        RemoteFolder(store, uri).put(file, file.name)
+        return
     try:
-        os.link(file, uri)
+        os.link(file, f"{uri}/{file.name}")
     except OSError:
-        fileio.copy(str(file), uri, overwrite=True)
+        fileio.copy(str(file), f"{uri}/{file.name}", overwrite=True)
 
 
-def _local_folder(uri: str) -> Path:
-    """The artifact's files on this machine; those of a remote store are fetched once and kept in the cache."""
-    if Path(uri).is_dir():
-        return Path(uri)
-    kept = Workspace.current().cache / "artifacts" / hashlib.sha256(uri.encode()).hexdigest()[:16]
-    if not kept.is_dir():
-        part = kept.with_name(f"{kept.name}.part-{os.getpid()}")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name in fileio.listdir(uri):
-            fileio.copy(f"{uri}/{name}", str(part / str(name)))
-        os.replace(part, kept)
-    return kept
+def _opened(store: BaseArtifactStore, uri: str, read: Callable[[Path], Opened]) -> Opened:
+    """What `read` makes of the artifact's files; those of a remote store are fetched once and kept on this node."""
+    if not is_remote(uri):
+        return read(Path(uri))
+    return NodeCache.current(say).open(RemoteFolder(store, uri), read)

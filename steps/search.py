@@ -36,6 +36,7 @@ def search(
     """
     from models.registry.follow_search import follow_search
     from models.training.search.candidate import search_candidate, with_findings
+    from steps.training_copies import feature_cache
 
     chosen, name = SearchSettings(**settings), shaped_by["architecture"]["name"]
     run = get_step_context().pipeline_run.name
@@ -58,7 +59,7 @@ def search(
             metric=metric,  # type: ignore[arg-type]
             on_trial=on_trial,
             say=lambda line: say(f"search {name}: {line}"),
-            features=Workspace.current().cache / "features",
+            features=feature_cache(image_store),
         )
         tracked.seal(result)
     log_metadata({"trials": len(result.trials), f"best_{metric}": result.best_trial.value or 0.0})

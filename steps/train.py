@@ -34,17 +34,23 @@ def train(
     from models.registry.follow import follow_training
     from models.training.candidate import train_candidate
     from models.training.checkpoint import remove_abandoned
+    from steps.training_copies import CHECKPOINTS, copies_in, feature_cache
 
     run = get_step_context().pipeline_run
     name = shaped_by["architecture"]["name"]
     folder = Workspace.current().cache / "bundles" / str(os.getpid()) / f"{run.id}-{name.replace('/', '_')}"
     checkpoints = checkpoint_folder(image_store, catalog, shaped_by)
+    copies = copies_in(CHECKPOINTS, checkpoints.name)
+    if copies is not None:
+        copies.fetch_all(checkpoints)
     with progress(f"train {name}") as report, follow_training(Workspace.current(), run.name, shaped_by) as tracked:
 
         def on_epoch(record: Any, epochs: int) -> None:
             auc = "undefined" if record.val_macro_auc is None else f"{record.val_macro_auc:.3f}"
             report(record.epoch, epochs, f"loss {record.train_loss:.3f}  validation AUC {auc}")
             tracked.log_epoch(record)
+            if copies is not None:
+                copies.keep_all(checkpoints)
 
         bundle = train_candidate(
             image_store,
@@ -54,10 +60,12 @@ def train(
             on_epoch,
             say=lambda line: say(f"train {name}: {line}"),
             checkpoints=checkpoints,
-            features=Workspace.current().cache / "features",
+            features=feature_cache(image_store),
         )
         tracked.seal(bundle)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    if copies is not None:
+        copies.remove_all()
     remove_abandoned(checkpoints.parent)
     return bundle
 

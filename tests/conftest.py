@@ -12,10 +12,12 @@ from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from models.registry import database
+from tests.mariadb_server import MariaDB, running_server
 
 _CONFIGURATION = (
     *("LUNGLINE_HOME", "LUNGLINE_DATA", "LUNGLINE_DEBUG", "LUNGLINE_PATIENT_KEY", "MLFLOW_TRACKING_URI"),
-    *("LUNGLINE_SERVE_TOKEN_FILE", "ZENML_CONFIG_PATH", "ZENML_STORE_URL"),
+    *("LUNGLINE_SERVE_TOKEN_FILE", "LUNGLINE_DECISIONS_URL", "ZENML_CONFIG_PATH", "ZENML_STORE_URL"),
+    *("LUNGLINE_ARTIFACT_CACHE", "LUNGLINE_ARTIFACT_CACHE_GIB"),
 )
 
 SHARE_A_TRAINED_RUN = ("tests/pipeline/test_running_again.py", "tests/pipeline/test_training_run.py")
@@ -45,6 +47,13 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("LUNGLINE_REAL_DATA names no folder with real X-rays")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A server with the databases and users of a cluster; skips where MariaDB is not installed."""
+    with running_server(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 from deploy.stacks.stack_file import Image, Pod, StackFile, Volume
 
 USER_ID = 10001  # of the images in deploy/images
-_GPU = "nvidia.com/gpu"
+GPU = "nvidia.com/gpu"
 _SHARED_MEMORY = "dshm"
 # The root file system is read-only. /app is where ZenML's entry point changes to; home is LUNGLINE_HOME and caches.
 _WRITABLE = (
@@ -23,6 +23,11 @@ _WRITABLE = (
 # The network policies of deploy/kubernetes go by these.
 _STEP = {"app.kubernetes.io/component": "step"}
 _ORCHESTRATOR = {"app.kubernetes.io/component": "orchestrator", "lungline/api-access": "true"}
+# A pod that a node drops was not at fault: it starts again and spends no retry. ZenML's own policy for steps counts
+# exit codes first, which counts evicted pods too, as those end with 143 or 137.
+_DISRUPTED_IS_NOT_FAILED = {
+    "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+}
 # What the Pod Security Standard "restricted" asks of a container.
 _CONTAINER_SECURITY = {
     "runAsNonRoot": True,
@@ -37,8 +42,10 @@ _CONTAINER_SECURITY = {
 
 def run_options(stack: StackFile, steps: Iterable[str]) -> dict[str, Any]:
     """Keyword arguments for `pipeline.with_options`: settings of the run, and of each of the named steps."""
-    if not stack.on_kubernetes or stack.image is None:
+    if not stack.makes_pods or stack.image is None:
         return {}
+    if stack.on_kubeflow:
+        return _on_kubeflow(stack, stack.image, steps)
     run = stack.run
     orchestrator = {
         "orchestrator_pod_settings": _pod_settings(run.orchestrator_pod, stack.image, _ORCHESTRATOR),
@@ -67,13 +74,38 @@ def pod_of(stack: StackFile, step: str) -> Pod:
     return pod
 
 
+def volumes_of(pod: Pod) -> list[Volume]:
+    """The volumes that a pod asks for, /dev/shm among them: Kubernetes gives 64 MB, too little for a data loader."""
+    if not pod.shared_memory:
+        return pod.volumes
+    return [*pod.volumes, Volume(name=_SHARED_MEMORY, path="/dev/shm", size=pod.shared_memory, memory=True)]  # noqa: S108
+
+
 def _step_options(pod: Pod, image: Image) -> dict[str, Any]:
     orchestrator = {
         "pod_settings": _pod_settings(pod, image, _STEP),
         "step_pod_service_account_name": pod.service_account,
         "active_deadline_seconds": pod.deadline_seconds,
+        "pod_failure_policy": _DISRUPTED_IS_NOT_FAILED,
     }
     options: dict[str, Any] = {"settings": {"orchestrator": _given(orchestrator)}}
+    if pod.retries:
+        options["retry"] = {"max_retries": pod.retries}
+    return options
+
+
+def _on_kubeflow(stack: StackFile, image: Image, steps: Iterable[str]) -> dict[str, Any]:
+    """The same for ZenML's Kubeflow orchestrator, apart from what kubeflow_pods hands on past it."""
+    return {
+        # The only mode it takes: where a step fails, those that do not need it still run to their end.
+        "execution_mode": "continue_on_failure",
+        "settings": {"docker": _docker_settings(image)},
+        "steps": {step: _kubeflow_step_options(pod_of(stack, step)) for step in steps},
+    }
+
+
+def _kubeflow_step_options(pod: Pod) -> dict[str, Any]:
+    options: dict[str, Any] = {"environment": pod.environment, "secrets": pod.environment_from_secrets}
     if pod.retries:
         options["retry"] = {"max_retries": pod.retries}
     return options
@@ -92,10 +124,7 @@ def _docker_settings(image: Image) -> dict[str, Any]:
 
 
 def _pod_settings(pod: Pod, image: Image, labels: dict[str, str]) -> dict[str, Any]:
-    volumes = [*_WRITABLE, *pod.volumes]
-    if pod.shared_memory:
-        # Kubernetes gives 64 MB, too little for the workers of a data loader.
-        volumes.append(Volume(name=_SHARED_MEMORY, path="/dev/shm", size=pod.shared_memory, memory=True))  # noqa: S108
+    volumes = [*_WRITABLE, *volumes_of(pod)]
     settings = {
         "resources": _resources(pod),
         "node_selectors": pod.node_selector,
@@ -107,22 +136,17 @@ def _pod_settings(pod: Pod, image: Image, labels: dict[str, str]) -> dict[str, A
         "image_pull_secrets": image.pull_secrets,
         "labels": {"app.kubernetes.io/part-of": "lungline"} | labels,
         "container_security_context": _CONTAINER_SECURITY,
-        "additional_pod_spec_args": _pod_spec(pod),
+        # fsGroup: what a volume holds belongs to the group of the user in the image.
+        "additional_pod_spec_args": {"security_context": {"fsGroup": USER_ID}},
     }
     return {key: value for key, value in settings.items() if value}
-
-
-def _pod_spec(pod: Pod) -> dict[str, Any]:
-    """What ZenML's settings have no name for. fsGroup: what a volume holds belongs to the group of the image's user."""
-    aliases = [{"ip": str(ip), "hostnames": names} for ip, names in pod.host_aliases.items()]
-    return {"security_context": {"fsGroup": USER_ID}} | ({"host_aliases": aliases} if aliases else {})
 
 
 def _resources(pod: Pod) -> dict[str, dict[str, str]]:
     requests = _given({"cpu": pod.cpu, "memory": pod.memory})
     limits = _given({"memory": pod.memory})
     if pod.gpu:
-        requests[_GPU] = limits[_GPU] = str(pod.gpu)
+        requests[GPU] = limits[GPU] = str(pod.gpu)
     return {name: value for name, value in (("requests", requests), ("limits", limits)) if value}
 
 
@@ -130,6 +154,9 @@ def _volume(volume: Volume) -> dict[str, Any]:
     if volume.claim:
         claim = {"claimName": volume.claim} | ({"readOnly": True} if volume.read_only else {})
         return {"name": volume.name, "persistentVolumeClaim": claim}
+    if volume.host_path:
+        # One that is not there keeps the pod from starting: Kubernetes would make it for root, and no step could write.
+        return {"name": volume.name, "hostPath": {"path": volume.host_path, "type": "Directory"}}
     empty = _given({"medium": "Memory" if volume.memory else None, "sizeLimit": volume.size})
     return {"name": volume.name, "emptyDir": empty}
 

@@ -9,21 +9,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data_contracts.errors import UsageProblem
 
 STACKS = Path(__file__).parent
-KUBERNETES = "kubernetes"
+KUBERNETES, KUBEFLOW = "kubernetes", "kubeflow"
 COMPONENTS = ("orchestrator", "artifact_store", "container_registry", "image_builder")
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 _SECRET_KEY = re.compile(r"(^|_)(key|secret|token|password|credentials?)($|_)", re.IGNORECASE)
 
+# What cannot be said to Kubeflow of a pod and of its volumes is refused rather than left out in silence.
+_KUBEFLOW_POD = {"cpu", "memory", "gpu", "shared_memory", "node_selector", "tolerations", "volumes", "environment"}
+_KUBEFLOW_POD |= {"environment_from_secrets", "retries", "deadline_seconds"}
+_KUBEFLOW_VOLUME = {"name", "path", "claim", "size", "memory"}
+
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without the exotic spellings
 Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+Cores = Annotated[str, Field(pattern=r"^[1-9][0-9]*(\.[0-9]+)?m?$")]
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+FolderPath = Annotated[str, Field(pattern=r"^/[\w./-]+$")]
 
 
 class _Section(BaseModel):
@@ -58,7 +64,7 @@ class Component(_Section):
 
 
 class Components(_Section):
-    """The services of a stack. ZenML's Kubernetes orchestrator needs all four, others the first two."""
+    """The services of a stack. ZenML's Kubernetes and Kubeflow orchestrators need all four, others the first two."""
 
     orchestrator: Component
     artifact_store: Component
@@ -87,23 +93,27 @@ class Image(_Section):
 
 
 class Volume(_Section):
-    """A folder of a pod. claim: an existing PersistentVolumeClaim, "" for an empty one that ends with the pod.
+    """A folder of a pod. claim: an existing PersistentVolumeClaim, "" for none. host_path: a folder that is there on
+    every node, shared by its pods; the Pod Security Standards forbid it. Neither: an empty one that ends with the pod.
 
     size: at most, of an empty one. memory: an empty one is held in memory and counts as such.
     """
 
     name: DnsName
-    path: Annotated[str, Field(pattern=r"^/[\w./-]+$")]
+    path: FolderPath
     claim: str = ""
+    host_path: FolderPath | None = None
     size: Quantity | None = None
     memory: bool = False
     read_only: bool = False
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        if self.claim and (self.size or self.memory):
-            raise ValueError("a claim has the size and the medium it was made with")
-        if self.read_only and not self.claim:
+        if self.claim and self.host_path:
+            raise ValueError("a volume is either a claim or a folder of the node")
+        if (self.claim or self.host_path) and (self.size or self.memory):
+            raise ValueError("a claim has the size and the medium it was made with, and a node's folder its own")
+        if self.read_only and not (self.claim or self.host_path):
             raise ValueError("an empty folder that cannot be written is of no use")
         return self
 
@@ -121,12 +131,11 @@ class Pod(_Section):
     """What the pod of a step asks for. A field that is not given is left to the pattern before, then to Kubernetes.
 
     cpu: cores asked for; there is no upper limit, because a throttled step is late and nothing else. memory: asked for
-    and at most. gpu: devices. shared_memory: of /dev/shm, counted as memory. host_aliases: address -> names that the
-    cluster's DNS does not know. retries: of a pod that failed; of one that was evicted there is no limit.
-    deadline_seconds: after which Kubernetes ends it, retries included.
+    and at most. gpu: devices. shared_memory: of /dev/shm, counted as memory. retries: of a pod that failed; of one that
+    was evicted there is no limit. deadline_seconds: after which Kubernetes ends it, retries included.
     """
 
-    cpu: Quantity | None = None
+    cpu: Cores | None = None
     memory: Quantity | None = None
     gpu: Annotated[int, Field(ge=0, le=64)] | None = None
     shared_memory: Quantity | None = None
@@ -135,7 +144,6 @@ class Pod(_Section):
     volumes: list[Volume] = []
     environment: dict[VariableName, str] = {}
     environment_from_secrets: list[DnsName] = []
-    host_aliases: dict[IPvAnyAddress, list[HostName]] = {}
     service_account: DnsName | None = None
     retries: Annotated[int, Field(ge=0, le=10)] | None = None
     deadline_seconds: Annotated[int, Field(ge=60)] | None = None
@@ -182,17 +190,39 @@ class StackFile(_Section):
     steps: dict[str, Pod] = {}
 
     @property
-    def on_kubernetes(self) -> bool:
-        return self.components.orchestrator.flavor == KUBERNETES
+    def on_kubeflow(self) -> bool:
+        return self.components.orchestrator.flavor == KUBEFLOW
+
+    @property
+    def makes_pods(self) -> bool:
+        """Whether each step is a pod of a cluster, which reaches nothing on this machine."""
+        return self.components.orchestrator.flavor in (KUBERNETES, KUBEFLOW)
 
     @model_validator(mode="after")
     def _fits_its_orchestrator(self) -> Self:
         missing = sorted(set(COMPONENTS) - set(self.components.given()))
-        if self.on_kubernetes and (missing or self.image is None):
+        if self.makes_pods and (missing or self.image is None):
             raise ValueError(f"on Kubernetes a stack also needs {', '.join(missing or ['image'])}")
-        if not self.on_kubernetes and (self.image or self.steps):
-            raise ValueError("image and steps describe pods, and only the kubernetes orchestrator makes some")
+        if not self.makes_pods and (self.image or self.steps):
+            raise ValueError(
+                "image and steps describe pods, and only the kubernetes orchestrator and kubeflow make some"
+            )
+        if self.on_kubeflow and (unheard := self._unheard_by_kubeflow()):
+            raise ValueError(f"Kubeflow would not be told of {', '.join(unheard)}")
         return self
+
+    def _unheard_by_kubeflow(self) -> list[str]:
+        """Keys of this file that no pod would ever see. A secret that ZenML does not have is one: it only warns."""
+        found = [f"run.{name}" for name in self.run.model_fields_set]
+        for pattern, pod in self.steps.items():
+            unheard = pod.model_fields_set - _KUBEFLOW_POD
+            for volume in pod.volumes:
+                unheard |= {f"volumes.{volume.name}.{name}" for name in volume.model_fields_set - _KUBEFLOW_VOLUME}
+            unheard |= {f"environment_from_secrets.{name}" for name in pod.environment_from_secrets} - {
+                f"environment_from_secrets.{name}" for name in self.secrets
+            }
+            found += [f"steps.{pattern}.{name}" for name in unheard]
+        return sorted(found)
 
 
 def load_stack(name_or_path: str, variables: Mapping[str, str] | None = None) -> StackFile:

@@ -28,13 +28,13 @@ def train_candidate(
     *,
     say: Callable[[str], None] | None = None,
     checkpoints: Path | None = None,
-    features: Path | None = None,
+    features: FeatureCache | None = None,
 ) -> ModelBundle:
     """Train and seal one architecture.
 
     shaped_by: the recipe sections that decide the weights (`Recipe.what_shapes`). on_epoch: called with each epoch's
-    record and how many there will be at most. say, checkpoints: as in `train_classifier`. features: folder in which
-    frozen trunks' features are kept for all trainings; None: in memory.
+    record and how many there will be at most. say, checkpoints, features: as in
+    `train_classifier`.
     """
     plan = TrainingPlan.read(store, catalog, shaped_by)
     architecture = plan.architecture
@@ -44,7 +44,7 @@ def train_candidate(
         on_epoch=lambda record: on_epoch(record, epochs),
         say=say,
         checkpoints=checkpoints,
-        features=None if features is None else FeatureCache(features, store.content_hash),
+        features=features,
     )
     chosen = choose_on_validation(
         plan.val.targets,

@@ -1,4 +1,7 @@
-"""Features of frozen trunks on disk: one .npy file per trunk and view, mapped into memory, shared by all trainings."""
+"""Features of frozen trunks on disk: one .npy file per trunk and view, mapped into memory, shared by all trainings.
+
+Machines that share no disk may share copies of the files elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +28,26 @@ _log = logging.getLogger("lungline.training")
 _PURPOSE = "Keeping the features of a frozen trunk (training.feature_views)"
 
 
+class Elsewhere(Protocol):
+    """Where copies outlive this machine. Neither raises: what cannot be had is computed."""
+
+    def fetch(self, name: str, path: Path) -> bool:
+        """Write the copy of that name to `path` as a whole; False where there is none."""
+
+    def keep(self, path: Path, name: str) -> bool:
+        """Copy the file there; False where that failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
-    """folder: holds the files, made if need be. store: content hash of the image store whose rows are asked for."""
+    """folder: holds the files, made if need be. store: content hash of the image store whose rows are asked for.
+
+    elsewhere: asked before features are computed, and given those that were.
+    """
 
     folder: Path
     store: str
+    elsewhere: Elsewhere | None = None
 
     def get(
         self, made_from: Mapping[str, object], count: int, compute: Callable[[], Iterator[NDArray[np.float32]]]
@@ -46,8 +64,13 @@ class FeatureCache:
             found = _read(path, count)
             if found is None:
                 self._remove_unused()
+                if self.elsewhere is not None and self.elsewhere.fetch(path.name, path):
+                    found = _read(path, count)
+            if found is None:
                 _write(path, count, compute())
                 found = np.load(path, mmap_mode="r", allow_pickle=False)
+                if self.elsewhere is not None:
+                    self.elsewhere.keep(path, path.name)
             os.utime(path)
         return found
 

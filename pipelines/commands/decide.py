@@ -1,4 +1,4 @@
-"""`lungline approve`, `reject`, `rollback` and `log verify`: asks the person, lets the registry decide, says so."""
+"""`lungline approve`, `reject` and `rollback`: asks the person, lets the registry decide, says so."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from pipelines.environment import Environment, prepare_environment
 if TYPE_CHECKING:
     from models.registry.decisions.decide import Case
     from models.registry.decisions.entries import Decision
-    from models.registry.decisions.log import Finding
     from models.registry.tracking import TrackingStore
-
-MODEL_GATE = 4
-OK = 0
 
 
 def approve(
@@ -33,7 +29,7 @@ def approve(
     require_reason(reason)
     if not dossier:
         _require_terminal()
-    environment, store = _registry()
+    environment, store = settled_registry()
     name = model or _model_of(store, version)
     case = open_case(environment.workspace, store, name, version)
     person = signed_in_person()
@@ -58,7 +54,7 @@ def reject(version: str, reason: str, model: str | None, dossier: str | None, as
     from steps.person import signed_in_person
 
     require_reason(reason)
-    environment, store = _registry()
+    environment, store = settled_registry()
     name = model or _model_of(store, version)
     case = open_case(environment.workspace, store, name, version)
     person = signed_in_person()
@@ -76,52 +72,13 @@ def rollback(reason: str, model: str | None, as_json: bool) -> None:
     from steps.person import signed_in_person
 
     require_reason(reason)
-    environment, store = _registry()
+    environment, store = settled_registry()
     name = model or _model_with_decisions(environment)
     decision = decide(environment.workspace, store, signed_in_person(), model=name, reason=reason)
     _report(environment, decision, as_json)
 
 
-def verify_log(as_json: bool) -> int:
-    """Print what is wrong with the log or the registry; 4 where something was changed, else 0."""
-    from models.registry.decisions.watchdog import verify
-
-    environment, store = _registry()
-    found = verify(environment.workspace, store)
-    lines = found.reading.lines
-    if as_json:
-        document = {
-            "sound": found.sound,
-            "entries": len(lines),
-            "head": found.reading.head(lines[-1]).model_dump() if lines else None,
-            "findings": [finding.model_dump() for finding in found.findings],
-        }
-        print_json(document)
-        return OK if found.sound else MODEL_GATE
-    print_findings(found.findings)
-    if not found.sound:
-        console().print(
-            f"The log is good up to entry {len(lines) - 1}." if lines else "No entry of the log is good."
-        )
-        return MODEL_GATE
-    if lines:
-        console().print(f"{len(lines)} entries in log {found.reading.log_id[:8]}; the registry agrees with them.")
-        console().print(
-            f"head {lines[-1].hash}; a copy kept elsewhere shows even a log rewritten as a whole.", soft_wrap=True
-        )
-    else:
-        console().print("No decision was made yet, and no champion stands in the registry.")
-    return OK
-
-
-def print_findings(findings: tuple[Finding, ...]) -> None:
-    """One line each; alarms begin with ALARM."""
-    for finding in findings:
-        level = "ALARM" if finding.level == "alarm" else "note "
-        console().print(f"{level} {finding.where}: {finding.what}", markup=False, soft_wrap=True)
-
-
-def _registry() -> tuple[Environment, TrackingStore]:
+def settled_registry() -> tuple[Environment, TrackingStore]:
     """The registry, after settling what was interrupted, which is said on standard error."""
     environment = prepare_environment()
     from models.registry.decisions.recovery import recover
@@ -190,6 +147,8 @@ def _ask_for_dossier(case: Case) -> str:
 
 
 def _report(environment: Environment, decision: Decision, as_json: bool) -> None:
+    from models.registry.decisions.log import DecisionLog
+
     if as_json:
         print_json(decision.model_dump(mode="json"))
         return
@@ -203,8 +162,8 @@ def _report(environment: Environment, decision: Decision, as_json: bool) -> None
     ]
     if decision.overrides:
         print_lines.append(f"overridden  {'; '.join(decision.overrides)}")
-    log = environment.workspace.home / "decisions.jsonl"
-    print_lines.append(f"recorded    entry {decision.sequence} of {log}")
+    place = DecisionLog.of(environment.workspace).storage.place
+    print_lines.append(f"recorded    entry {decision.sequence} of {place}")
     for line in print_lines:
         console().print(line, markup=False, soft_wrap=True)
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
+from deploy.stacks.stack_file import load_stack
 from pipelines.commands.output import print_json, print_table
 from pipelines.environment import Environment, prepare_environment
+from pipelines.findings import Finding
 
 LIBRARIES = ("zenml", "mlflow", "torch", "torchvision", "timm", "pandas", "great-expectations", "evidently")
 ENVIRONMENT_PROBLEM = 5
+# A person waits for the answer: MLflow's own patience with a dead server is four minutes.
+_SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `cure` is empty where nothing is wrong."""
+def doctor(as_json: bool, stack: str | None = None) -> int:
+    """Print the findings; 5 where something must be mended before training, else 0.
 
-    subject: str
-    state: Literal["ok", "note", "wrong"]
-    found: str
-    cure: str = ""
-
-
-def doctor(as_json: bool) -> int:
-    """Print the findings; 5 where something must be mended before training, else 0."""
+    stack: a stack file's name or path, whose services and cluster are looked at too.
+    """
+    described = load_stack(stack) if stack is not None else None
     environment = prepare_environment()
-    findings = [*_versions(), _imports(), _hardware(), _disk(environment), *_services(environment)]
+    os.environ.update(_SHORT_WAITS)
+    from pipelines.stack_check import stack_findings, zenml_server
+
+    server = zenml_server()
+    answers = server.state == "ok"
+    findings = [*_versions(), _imports(), _hardware(), _disk(environment)]
+    findings += [_zenml(environment) if answers else server, _tracking(environment)]
+    if described is not None:
+        findings += stack_findings(described, zenml_answers=answers)
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:
@@ -80,16 +86,15 @@ def _disk(environment: Environment) -> Finding:
     return Finding("disk", "ok", f"{free:.0f} GiB free in {home}")
 
 
-def _services(environment: Environment) -> list[Finding]:
+def _zenml(environment: Environment) -> Finding:
     from zenml.client import Client
 
     try:
-        stack = f"stack {Client().active_stack_model.name!r}, {environment.zenml_origin}"
-        zenml = Finding("ZenML", "ok", stack)
+        found = f"stack {Client().active_stack_model.name!r}, {environment.zenml_origin}"
     except Exception as error:
         cure = "Log in again with `zenml login`, or unset its variables to use the embedded one."
-        zenml = Finding("ZenML", "wrong", f"{environment.zenml_origin}: {error}", cure)
-    return [zenml, _tracking(environment)]
+        return Finding("ZenML", "wrong", f"{environment.zenml_origin}: {error}", cure)
+    return Finding("ZenML", "ok", found)
 
 
 def _tracking(environment: Environment) -> Finding:

@@ -31,8 +31,12 @@ def retrain(
     dry_run: bool,
     require: bool,
     as_json: bool,
+    stack: str | None = None,
 ) -> int:
-    """Train if every brake lets go; 4 where one holds and `require` says that this is not what was wanted."""
+    """Train if every brake lets go; 4 where one holds and `require` says that this is not what was wanted.
+
+    stack: where; else on the active one.
+    """
     recipe = _recipe_of(target, overrides)
     environment = prepare_environment()
     from models.retraining.trigger import read_status
@@ -46,7 +50,7 @@ def retrain(
         seen = _labels_now(recipe, folder, environment, status.made)
         status = read_status(workspace, name, settings, _now(), seen)
         if status.may_train and not dry_run:
-            return _train(recipe, folder, environment, seen, require, as_json)
+            return _train(recipe, folder, environment, seen, require, as_json, stack)
     if status.may_train:
         _report(status, "A training would start now; this was a dry run.", as_json)
         return OK
@@ -82,7 +86,13 @@ def reset_circuit(target: str, reason: str, overrides: Sequence[str], as_json: b
 
 
 def _train(
-    recipe: Recipe, folder: Path, environment: Environment, seen: NewLabels, require: bool, as_json: bool
+    recipe: Recipe,
+    folder: Path,
+    environment: Environment,
+    seen: NewLabels,
+    require: bool,
+    as_json: bool,
+    stack: str | None,
 ) -> int:
     """Run the training pipeline as an attempt of the running episode; another process may have been faster."""
     from models.retraining.trigger import read_status, training_attempt
@@ -94,7 +104,7 @@ def _train(
             _report(status, f"No training starts: {status.why}.", as_json)
             return MODEL_GATE if require else OK
         print(f"Retraining {name}, episode {attempt.episode}: {_labels_in_words(seen)}.", file=sys.stderr)
-        result = run_training(recipe, folder, workspace)
+        result = run_training(recipe, folder, workspace, stack)
         version = result.registered.version
         new = attempt.made(version)
     after = read_status(workspace, name, settings, _now())

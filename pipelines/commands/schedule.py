@@ -20,8 +20,18 @@ _PASSED_ON = ("MLFLOW_TRACKING_URI", "ZENML_CONFIG_PATH", "ZENML_STORE_URL")
 _SECRET = ("LUNGLINE_PATIENT_KEY", "ZENML_STORE_API_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
-def schedule(recipe_name: str | None, cron: str | None, task: Task, data: Path | None, as_json: bool) -> None:
-    """Make a schedule where the active stack can keep one; else print crontab line and systemd units."""
+def schedule(
+    recipe_name: str | None,
+    cron: str | None,
+    task: Task,
+    data: Path | None,
+    as_json: bool,
+    stack: str | None = None,
+) -> None:
+    """Make a schedule where the stack can keep one; else print crontab line and systemd units.
+
+    stack: else the active one.
+    """
     if recipe_name is None or cron is None:
         raise UsageProblem(
             "A schedule needs a recipe and --cron.",
@@ -35,20 +45,26 @@ def schedule(recipe_name: str | None, cron: str | None, task: Task, data: Path |
             why="A scheduled run has nobody to ask for it.",
             cure="Name the folder that holds them with --data DIR or LUNGLINE_DATA.",
         )
+    if stack is not None and task == "monitor":
+        raise UsageProblem(
+            "`lungline monitor` runs on no other stack.",
+            why="It works on the log in LUNGLINE_HOME, so it runs where that lies.",
+            cure="Leave out --stack.",
+        )
     settings, notes = _environment(data)
     command = ScheduledCommand(
         task=task,
         recipe=recipe.name,
-        arguments=_arguments(task, recipe, recipe_name),
+        arguments=(*_arguments(task, recipe, recipe_name), *_stack_option(stack)),
         cron=when,
         program=_program(),
         environment=settings,
         home=Path(settings["LUNGLINE_HOME"]),
     )
-    if not _stack_can_schedule():
+    if not _stack_can_schedule(stack):
         _print_for_one_machine(command, notes, as_json)
     elif task == "train":
-        _schedule_on_stack(command, recipe, data, as_json)
+        _schedule_on_stack(command, recipe, data, as_json, stack)
     else:
         reason = (
             f"`lungline {task}` works on the log in LUNGLINE_HOME, so it runs where that lies, not on the stack"
@@ -56,10 +72,10 @@ def schedule(recipe_name: str | None, cron: str | None, task: Task, data: Path |
         _print_for_one_machine(command, [reason, *notes], as_json)
 
 
-def list_schedules(as_json: bool) -> None:
-    """What the active stack runs at set times; of a machine's own cron and systemd, how to ask them."""
+def list_schedules(as_json: bool, stack: str | None = None) -> None:
+    """What the stack runs at set times; of a machine's own cron and systemd, how to ask them."""
     found = []
-    if _stack_can_schedule():
+    if _stack_can_schedule(stack):
         from pipelines.stack_schedules import stack_schedules
 
         found = stack_schedules()
@@ -72,15 +88,15 @@ def list_schedules(as_json: bool) -> None:
             ("schedule", "cron", ""), [(one.name, one.cron, "" if one.active else "paused") for one in found]
         )
     else:
-        console().print("The active stack runs nothing at set times.")
+        console().print("The stack runs nothing at set times.")
     console().print("This machine's own: `crontab -l` and `systemctl --user list-timers 'lungline-*'`.")
 
 
-def remove(name: str, as_json: bool) -> None:
-    """Remove a schedule of the active stack; for a machine's own, print what removes it."""
-    if not _stack_can_schedule():
+def remove(name: str, as_json: bool, stack: str | None = None) -> None:
+    """Remove a schedule of the stack; for a machine's own, print what removes it."""
+    if not _stack_can_schedule(stack):
         raise UsageProblem(
-            f"The active stack keeps no schedules, so there is no {name!r} to remove.",
+            f"The stack keeps no schedules, so there is no {name!r} to remove.",
             why="What a machine's own cron or systemd runs was put there by a person.",
             cure=f"Take the line out with `crontab -e`, or run `systemctl --user disable --now {name}.timer`.",
         )
@@ -93,17 +109,19 @@ def remove(name: str, as_json: bool) -> None:
         console().print(f"removed  {name}", markup=False)
 
 
-def _schedule_on_stack(command: ScheduledCommand, recipe: Recipe, data: Path | None, as_json: bool) -> None:
+def _schedule_on_stack(
+    command: ScheduledCommand, recipe: Recipe, data: Path | None, as_json: bool, stack: str | None
+) -> None:
     from pipelines.runner import data_folder
     from pipelines.stack_schedules import schedule_training
 
     folder = data_folder(recipe, data, Workspace.current())
-    schedule_training(recipe, folder, command.cron.text, command.name)
+    schedule_training(recipe, folder, command.cron.text, command.name, stack)
     if as_json:
         print_json({"name": command.name, "cron": command.cron.text, "on_stack": True})
         return
     console().print(f"scheduled  {command.name}, {command.cron.text} in the cluster's time zone", markup=False)
-    console().print(f"remove     lungline schedule --remove {command.name}", markup=False)
+    console().print(f"remove     lungline schedule remove {command.name}", markup=False)
 
 
 def _print_for_one_machine(command: ScheduledCommand, notes: list[str], as_json: bool) -> None:
@@ -153,11 +171,15 @@ def _environment(data: Path | None) -> tuple[dict[str, str], list[str]]:
     return {name: require_plain(name, value) for name, value in settings.items()}, notes
 
 
-def _stack_can_schedule() -> bool:
-    """Whether the active stack takes schedules. An embedded ZenML that was never used has its local stack only."""
+def _stack_can_schedule(stack: str | None) -> bool:
+    """Whether the stack takes schedules; else the active one. An embedded ZenML never used has its local stack only."""
     environment = prepare_environment()
+    if stack is not None:
+        from pipelines.runner import use_stack
+
+        use_stack(stack)
     embedded = Path(os.environ.get("ZENML_CONFIG_PATH", "")) == environment.workspace.zenml
-    if embedded and not (environment.workspace.zenml / "config.yaml").is_file():
+    if embedded and stack is None and not (environment.workspace.zenml / "config.yaml").is_file():
         return False  # and importing ZenML to hear so takes seconds
     from pipelines.stack_schedules import can_schedule
 
@@ -171,6 +193,13 @@ def _arguments(task: Task, recipe: Recipe, name_or_path: str) -> tuple[str, ...]
     path = Path(name_or_path)
     is_file = path.suffix in (".yaml", ".yml") and path.is_file()
     return (require_plain("The recipe's path", str(path.resolve()) if is_file else name_or_path),)
+
+
+def _stack_option(stack: str | None) -> tuple[str, ...]:
+    if stack is None:
+        return ()
+    is_file = stack.endswith((".yaml", ".yml")) and Path(stack).is_file()
+    return ("--stack", require_plain("The stack's path", str(Path(stack).resolve()) if is_file else stack))
 
 
 def _program() -> tuple[str, ...]:

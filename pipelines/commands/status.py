@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.registry.decisions.entries import utc_text
 from models.registry.status import ModelStatus, VersionSummary
-from pipelines.commands.decide import print_findings
+from pipelines.commands.decision_log import print_findings
 from pipelines.commands.output import console, print_json, print_table
 from pipelines.environment import prepare_environment
 from pipelines.recipe import load_recipe, recipe_names

@@ -18,6 +18,7 @@ import pytest
 
 GOLDEN = Path(__file__).parent / "scheduled_training.json"
 SITE = {
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
     "LUNGLINE_REGISTRY": "registry.example",
     "LUNGLINE_TRAIN_IMAGE": "registry.example/lungline-train:0.1.0",
     "LUNGLINE_S3_ACCESS_KEY_ID": "id",
@@ -91,7 +92,7 @@ of_step = KubernetesOrchestratorSettings.model_validate(run | step["settings"]["
 assert not of_step.model_extra, of_step.model_extra
 image = DockerSettings.model_validate(options["settings"]["docker"]).parent_image
 
-def job(name, settings, pod_settings, account, retries):
+def job(name, settings, pod_settings, account, retries, policy=None):
     pod = zenml.build_pod_manifest(
         pod_name=None, image_name=image, command=["python"], args=["-m", "zenml"], privileged=settings.privileged,
         pod_settings=pod_settings, service_account_name=account,
@@ -99,16 +100,55 @@ def job(name, settings, pod_settings, account, retries):
     return zenml.build_job_manifest(
         name, zenml.pod_template_manifest_from_pod(pod), retries,
         settings.ttl_seconds_after_finished, active_deadline_seconds=settings.active_deadline_seconds,
+        pod_failure_policy=policy,
     )
 
 retries = step["retry"]["max_retries"]
-trains = job("train", of_step, of_step.pod_settings, of_step.step_pod_service_account_name, retries)
+trains = job("train", of_step, of_step.pod_settings, of_step.step_pod_service_account_name, retries,
+             of_step.pod_failure_policy)
 starts = job("start", of_run, of_run.orchestrator_pod_settings, of_run.service_account_name, 3)
 nightly = zenml.build_cron_job_manifest(
     zenml.job_template_manifest_from_job(starts), "0 3 * * 6", of_run.successful_jobs_history_limit,
     of_run.failed_jobs_history_limit, of_run.concurrency_policy, of_run.starting_deadline_seconds,
 )
 print(json.dumps([ApiClient().sanitize_for_serialization(one) for one in (trains, nightly)]))
+"""
+
+
+SCHEDULED = """
+import json, os, sys
+from pathlib import Path
+from data_contracts.sources.phantom import PhantomSettings, write_phantom_datasets
+from deploy.stacks.stack_file import load_stack
+from pipelines.environment import prepare_environment
+prepare_environment()
+from pipelines.recipe import load_recipe
+from pipelines.stack_registration import apply_stack
+from pipelines.stack_schedules import schedule_training
+from zenml.client import Client
+from zenml.config.compiler import Compiler
+from zenml.config.pipeline_run_configuration import PipelineRunConfiguration
+from zenml.pipelines.pipeline_definition import Pipeline
+
+stack_file, data = sys.argv[1], Path(sys.argv[2])
+write_phantom_datasets(data, PhantomSettings(images=40, size=64, seed=7))
+apply_stack(load_stack(stack_file), os.environ)
+submitted = []
+Pipeline.__call__ = lambda self, *arguments: submitted.append((self, arguments))  # else it would ask for a server
+schedule_training(load_recipe("quickstart", []), data, "0 3 * * 6", "nightly", stack_file)
+(planned, arguments), = submitted
+asked = planned._run_args
+planned.prepare(*arguments)
+stack = Client().active_stack
+compiled = Compiler().compile(planned, stack, PipelineRunConfiguration(steps=asked["step_configurations"]))
+step = compiled.step_configurations["train_simple_cnn"]
+of_step = stack.orchestrator.get_settings(step)
+print(json.dumps({
+    "stack": stack.name, "cron": asked["schedule"].cron_expression, "cached": planned.configuration.enable_cache,
+    "concurrency": of_step.concurrency_policy, "deadline": of_step.starting_deadline_seconds,
+    "orchestrator account": of_step.service_account_name, "step account": of_step.step_pod_service_account_name,
+    "gpu": of_step.pod_settings.resources["limits"]["nvidia.com/gpu"], "retries": step.config.retry.max_retries,
+}))
 """
 
 
@@ -183,10 +223,54 @@ def test_a_recipe_compiles_for_the_cluster_without_a_changed_line(tmp_path: Path
 
 @needs_client
 def test_zenml_makes_the_jobs_that_were_agreed_on(tmp_path: Path) -> None:
-    """A GPU, its toleration, /dev/shm, the accounts, Forbid: what a cluster is asked for, as ZenML would send it."""
+    """F52: a GPU, its toleration, /dev/shm, the accounts, retries that an eviction does not spend, Forbid.
+
+    What a cluster is asked for, as ZenML would send it.
+    """
     job, scheduled = without_nulls(run(SCHEDULE, tmp_path, **SITE))
     made = [{"apiVersion": "batch/v1", "kind": "Job"} | job, scheduled]
     for version in ("1.30", "1.35", "1.37"):
         for document in made:
             kubernetes_validate.validate(document, version, strict=True)
     assert made == json.loads(GOLDEN.read_text(encoding="utf-8")), json.dumps(made, indent=1, sort_keys=True)
+
+
+@needs_client
+def test_a_schedule_has_the_pods_and_the_deadline_of_its_stack_file(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "stacks" / "kubernetes.yaml").read_text(encoding="utf-8")
+    assert "starting_deadline_seconds: 3600" in text
+    own = tmp_path / "site.yaml"
+    own.write_text(text.replace("starting_deadline_seconds: 3600", "starting_deadline_seconds: 1200"))
+    assert run(SCHEDULED, tmp_path, str(own), str(tmp_path / "data"), **SITE) == {
+        "stack": "kubernetes",
+        "cron": "0 3 * * 6",
+        "cached": False,
+        "concurrency": "Forbid",
+        "deadline": 1200,
+        "orchestrator account": "lungline-orchestrator",
+        "step account": "lungline-step",
+        "gpu": "1",
+        "retries": 2,
+    }
+
+
+USE = """
+from pipelines.environment import prepare_environment
+prepare_environment()
+from data_contracts.errors import UsageProblem
+from pipelines.runner import use_stack
+try:
+    use_stack("kubernetes")
+except UsageProblem as problem:
+    print(problem.what, problem.cure)
+"""
+
+
+def test_a_run_in_pods_wants_an_mlflow_that_pods_can_reach(tmp_path: Path) -> None:
+    """Else its records would lie on two machines, and the pods would be told of a file they do not have."""
+    environment = {**os.environ, **SITE, "LUNGLINE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    del environment["MLFLOW_TRACKING_URI"]
+    done = subprocess.run(
+        [sys.executable, "-c", USE], env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.startswith("MLflow's records lie in a file of this machine. Set MLFLOW_TRACKING_URI")

@@ -4,145 +4,50 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from data_contracts.errors import EnvironmentProblem, LunglineError, ModelGateError, UsageProblem
-from data_contracts.workspace import Workspace
-from models.preprocessing import Preprocessing
-from models.registry.bundle import BundleSpec, ModelBundle
 from models.registry.decisions import decide, recovery
 from models.registry.decisions.aliases import HEAD_TAG
-from models.registry.decisions.decide import approve, reject, rollback
+from models.registry.decisions.database_storage import VARIABLE
+from models.registry.decisions.decide import rollback
 from models.registry.decisions.entries import Aliases, Decision
-from models.registry.decisions.log import LOG, DecisionLog
-from models.registry.decisions.person import ACCOUNT, OS_USER, TRAINED_BY_TAG, Person
+from models.registry.decisions.person import ACCOUNT, OS_USER, Person
 from models.registry.decisions.recovery import recover
 from models.registry.decisions.watchdog import verify
 from models.registry.dossiers import DossierVerdict, write_dossier
-from models.registry.follow import tracking_store
 from models.registry.status import model_status
 from models.registry.tracking import TrackingStore
-from models.registry.versions import register_challenger
-from models.training.history import EpochRecord, TrainingHistory
+from tests.decided_versions import ANNA, MODEL, REASON, USER, Hospital, copied, registry_with_versions
+from tests.mariadb_server import MariaDB
 
-MODEL = "lungline-chest"
-ANNA = Person(name="anna", kind=ACCOUNT, account_id="1")
-USER = Person(name="mueller", kind=OS_USER)
-REASON = "better on every class"
-
-
-def make_bundle(folder: Path, value: float) -> ModelBundle:
-    model = nn.Linear(2, 2)
-    nn.init.constant_(model.weight, value)
-    nn.init.zeros_(model.bias)
-    spec = BundleSpec(
-        task="two-classes",
-        class_names=["covid19", "normal"],
-        architecture="simple_cnn",
-        image_size=32,
-        preprocessing=Preprocessing(size=32, mode="half"),
-        operating_points={},
-        seed=7,
-        recipe_name="chest",
-        recipe={},
-        data_hash="d" * 64,
-        versions={},
-    )
-    record = EpochRecord(epoch=0, learning_rate=0.1, train_loss=1, val_loss=1, val_macro_auc=None, val_accuracy=1)
-    return ModelBundle.write(folder, model, spec, TrainingHistory(epochs=[record], best_epoch=0))
-
-
-class Hospital:
-    """A registry with three versions of a model, and shorthands to decide about them."""
-
-    def __init__(self, home: Path) -> None:
-        self.workspace = Workspace(home)
-        self.store: TrackingStore = tracking_store(self.workspace)
-        self.log = DecisionLog.of(self.workspace)
-
-    def register(self, number: int, trained_by: Person | None = None) -> None:
-        register_challenger(
-            self.store,
-            make_bundle(self.workspace.cache / str(number), float(number)),
-            model_name=MODEL,
-            tags={TRAINED_BY_TAG: trained_by.model_dump_json()} if trained_by else {},
-            description_markdown="",
-        )
-
-    def review(self, version: str, champion: str | None = None, verdict: str = "PROMOTE") -> str:
-        content = {
-            "model_name": MODEL,
-            "challenger": version,
-            "champion": champion,
-            "test_set_hash": "t",
-            "verdict": verdict,
-            "reasons": ["first model"],
-            "created_by_run": "run-1",
-        }
-        return write_dossier(self.workspace, DossierVerdict.model_validate(content), {"dossier.html": b"<p>"}).hash
-
-    def approve(self, version: str, dossier: str, person: Person = USER, **settings: object) -> Decision:
-        asked = {"model": MODEL, "version": version, "reason": REASON, "dossier": dossier, **settings}
-        return approve(self.workspace, self.store, person, **asked)  # type: ignore[arg-type]
-
-    def reject(self, version: str, **settings: object) -> Decision:
-        asked = {"model": MODEL, "version": version, "reason": REASON, **settings}
-        return reject(self.workspace, self.store, USER, **asked)  # type: ignore[arg-type]
-
-    def rollback(self) -> Decision:
-        return rollback(self.workspace, self.store, USER, model=MODEL, reason=REASON)
-
-    def aliases(self) -> tuple[str | None, str | None, str | None]:
-        """champion, previous, challenger"""
-        status = model_status(self.store, MODEL)
-        champion, previous, challenger = (
-            one and one.version for one in (status.champion, status.previous, status.challenger)
-        )
-        return champion, previous, challenger
-
-    def kinds(self) -> list[str]:
-        return [line.entry.kind for line in self.log.read().lines]
-
-    def alarms(self) -> list[str]:
-        found = verify(self.workspace, self.store)
-        return [finding.what for finding in found.findings if finding.level == "alarm"]
-
-    def weights_of(self, version: str) -> Path:
-        run = self.store.client.get_model_version(MODEL, version).run_id
-        (found,) = (self.workspace.mlflow / "artifacts" / run).rglob("weights.safetensors")
-        return found
+both_storages = pytest.mark.parametrize("hospital", ["file", "database"], indirect=True)
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a registry with three versions, made once because that takes seconds."""
-    workspace = Workspace(tmp_path_factory.mktemp("template"))
-    workspace.create()
-    for number in (1, 2, 3):
-        Hospital(workspace.home).register(number)
-    return workspace.home
+    """Made once because that takes seconds."""
+    return registry_with_versions(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
-def hospital(tmp_path: Path, template: Path) -> Hospital:
-    """A copy of the template that knows its new place."""
-    home = tmp_path / "home"
-    shutil.copytree(template, home)
-    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
-        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608
-            database.execute(change, (template.as_uri(), home.as_uri()))
-    return Hospital(home)
+def hospital(
+    tmp_path: Path, template: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Hospital:
+    """The log lies in a file, or in a database for tests of both storages."""
+    home = copied(template, tmp_path / "home")
+    if getattr(request, "param", "file") == "file":
+        return Hospital(home)
+    server: MariaDB = request.getfixturevalue("mariadb")
+    server.empty("lungline")
+    monkeypatch.setenv(VARIABLE, server.url("lungline"))
+    return Hospital(home, server)
 
 
 @pytest.fixture
@@ -152,6 +57,7 @@ def in_use(hospital: Hospital) -> Hospital:
     return hospital
 
 
+@both_storages
 def test_an_approval_moves_the_aliases_and_says_who_what_and_why(in_use: Hospital) -> None:
     dossier = in_use.review("3", "1")
     made = in_use.approve("3", dossier)
@@ -212,13 +118,14 @@ def test_f34_odd_names_and_versions_are_refused(hospital: Hospital) -> None:
 # F35: at once
 
 
+@both_storages
 def test_f35_of_two_approvals_at_once_one_wins_and_the_other_is_told(in_use: Hospital) -> None:
     dossiers = {version: in_use.review(version, "1") for version in ("2", "3")}
     refused: list[LunglineError] = []
     ready = threading.Barrier(2)
 
     def attempt(version: str) -> None:
-        own = Hospital(in_use.workspace.home)
+        own = Hospital(in_use.workspace.home, in_use.server)
         ready.wait()
         try:
             own.approve(version, dossiers[version])
@@ -357,6 +264,7 @@ def test_f37_no_environment_variable_approves(tmp_path: Path) -> None:
 # F38: refusals
 
 
+@both_storages
 def test_f38_a_refusal_is_recorded_like_an_approval(in_use: Hospital) -> None:
     dossier = in_use.review("3", "1", verdict="REJECT")
     made = in_use.reject("3", dossier=dossier[:10].upper())
@@ -382,40 +290,43 @@ def test_f38_what_was_never_reviewed_can_be_refused_and_a_champion_cannot(in_use
 # F39: the log changed
 
 
+@both_storages
 def test_f39_a_changed_log_is_found_and_nothing_is_decided_on_it(in_use: Hospital) -> None:
     dossier = in_use.review("3", "1")
-    text = in_use.log.path.read_text()
-    in_use.log.path.write_text(text.replace(REASON, "worse on every class"))
+    lines, head = in_use.log.storage.read()
+    in_use.rewrite(lines.replace(REASON.encode(), b"worse on every class"), head)
     (finding,) = verify(in_use.workspace, in_use.store).findings[:1]
-    assert finding.where == f"{LOG} line 2"
-    with pytest.raises(ModelGateError, match=f"{LOG} line 2"):
+    assert finding.where == f"{in_use.log.storage.name} line 2"
+    with pytest.raises(ModelGateError, match=f"{in_use.log.storage.name} line 2"):
         in_use.approve("3", dossier)
 
 
+@both_storages
 def test_f39_lines_cut_off_together_with_the_head_are_missed_by_the_registry(in_use: Hospital) -> None:
-    log, head = in_use.log.path.read_bytes(), in_use.log.head_path.read_bytes()
+    lines, head = in_use.log.storage.read()
     dossier = in_use.review("3", "1")
     in_use.approve("3", dossier)
-    in_use.log.path.write_bytes(log)
-    in_use.log.head_path.write_bytes(head)
+    in_use.rewrite(lines, head)
     assert in_use.log.read().sound
     found = " ".join(in_use.alarms())
-    assert "the registry knows entry 4, and decisions.jsonl ends with entry 2" in found
+    assert "the registry knows entry 4, and the log ends with entry 2" in found
     assert "alias champion points to version 3; decided was version 1" in found
     for refused in (in_use.rollback, lambda: in_use.reject("2")):
         with pytest.raises(ModelGateError, match="another last decision"):
             refused()
 
 
+@both_storages
 def test_f39_a_log_that_was_removed_is_not_begun_anew(in_use: Hospital) -> None:
     dossier = in_use.review("3", "1")
-    in_use.log.path.unlink()
+    _, head = in_use.log.storage.read()
+    in_use.rewrite(b"", head)
     assert any("lines were cut off" in alarm for alarm in in_use.alarms())
-    in_use.log.head_path.unlink()
+    in_use.rewrite(b"", None)
     assert any("kept in another log" in alarm for alarm in in_use.alarms())
     with pytest.raises(ModelGateError, match="another last decision"):
         in_use.approve("3", dossier)
-    assert not in_use.log.path.exists()
+    assert not in_use.log.begun
 
 
 # F41: interrupted
@@ -459,6 +370,7 @@ def kill_at(stop: str, patch: pytest.MonkeyPatch, store: TrackingStore) -> None:
         patch.setattr(recovery, "write_head", killed)
 
 
+@both_storages
 @pytest.mark.parametrize("stop", STOPS)
 def test_f41_a_decision_killed_anywhere_is_settled_at_the_next_start(
     in_use: Hospital, monkeypatch: pytest.MonkeyPatch, stop: str
@@ -485,6 +397,7 @@ def test_f41_a_decision_killed_anywhere_is_settled_at_the_next_start(
     assert in_use.alarms() == []
 
 
+@both_storages
 def test_f41_the_very_first_decision_killed_is_settled_too(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -519,6 +432,7 @@ def test_f41_an_interrupted_decision_is_not_carried_out_on_changed_ground(
         assert any("alias champion points to version 2" in alarm for alarm in in_use.alarms())
 
 
+@both_storages
 def test_f41_a_line_written_into_the_log_alone_moves_nothing(in_use: Hospital) -> None:
     """Who can write files and not the registry cannot have a decision carried out."""
 
@@ -529,11 +443,13 @@ def test_f41_a_line_written_into_the_log_alone_moves_nothing(in_use: Hospital) -
         assert isinstance(last, Decision)
         return last.model_copy(update={**changes, "before": last.after})
 
-    in_use.log.append(forged)
+    with in_use.log.locked():
+        in_use.log.append(forged)
     assert "was withdrawn" in recover(in_use.workspace, in_use.store)[0]
     assert in_use.aliases()[0] == "1"
 
 
+@both_storages
 def test_f41_an_outage_in_the_middle_is_said_and_settled_later(
     in_use: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -554,6 +470,7 @@ def test_f41_an_outage_in_the_middle_is_said_and_settled_later(
 # F42: back
 
 
+@both_storages
 def test_f42_rollback_leads_back_one_champion_after_the_other(in_use: Hospital) -> None:
     in_use.approve("2", in_use.review("2", "1"))
     in_use.approve("3", in_use.review("3", "2"))

@@ -16,6 +16,7 @@ from data_contracts.drift.verdict import DriftVerdict
 from data_contracts.errors import EnvironmentProblem, ModelGateError, UsageProblem
 from data_contracts.workspace import Workspace
 from models.registry.decisions.entries import Aliases, Decision, Outcome
+from models.registry.decisions.file_storage import FileStorage
 from models.registry.decisions.log import DecisionLog
 from models.registry.decisions.person import Person
 from models.registry.evidence import Evidence, keep_evidence, lineage_of
@@ -114,7 +115,7 @@ class Ward:
     def reject(self, version: str) -> None:
         """As the decision log holds it after `lungline reject`."""
         self.later += timedelta(minutes=1)
-        log = DecisionLog(self.workspace.home, self.now)
+        log = DecisionLog(FileStorage.of(self.workspace), self.now)
         log.append(
             lambda sequence, previous, time: Decision(
                 sequence=sequence,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from models.registry.tracking import TrackingStore
 from models.registry.versions import download_bundle
-from tests.pipeline.conftest import TINY, Trained, run_lungline
+from tests.pipeline.conftest import TINY, Trained, run_lungline, without_network
 
 CLASSES = ["bacterial", "covid19", "normal", "pneumothorax"]
 
@@ -99,6 +101,18 @@ def test_everything_lies_below_the_workspace(trained: Trained) -> None:
     assert {"mlflow", "zenml", "stores", "runs", "cache"} <= places
     assert not (trained.home / "mlruns").exists()
     assert not list((trained.home / "cache" / "bundles").glob("*"))
+
+
+def test_the_whole_run_had_no_network(trained: Trained) -> None:
+    """F56: every command of these tests, this training among them, runs in a network namespace with nothing in it."""
+    if not without_network():
+        pytest.skip("this machine gives nobody a network namespace")
+    asked = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    done = subprocess.run(
+        [*without_network(), sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    )
+    assert "Network is unreachable" in done.stderr, "even this machine itself is out of reach"
+    assert trained.first.code == 0
 
 
 def test_nothing_written_for_people_holds_a_patient_number(trained: Trained) -> None:

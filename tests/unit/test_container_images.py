@@ -51,7 +51,17 @@ def test_what_installs_stays_out_of_the_image(image: str) -> None:
     assert not any(
         "pip" in line or ("install " in line and "install -d" not in line) for line in instructions(image, "RUN")
     )
-    assert instructions(image, "COPY") == [f"--from={image}-build /opt/lungline /opt/lungline"]
+    assert instructions(image, "COPY") == [
+        f"--from={image}-libraries /opt/lungline /opt/lungline",
+        "--from=project /opt/project /opt/lungline/code",
+    ]
+
+
+def test_changed_code_leaves_the_layers_of_libraries_as_they_are() -> None:
+    for image in ("train", "serve"):
+        copied = " ".join(instructions(f"{image}-libraries", "COPY"))
+        assert "pyproject.toml" in copied
+        assert "models" not in copied
 
 
 def test_nothing_is_fetched_by_name_of_a_host_or_a_moving_tag() -> None:
@@ -64,16 +74,15 @@ def test_nothing_is_fetched_by_name_of_a_host_or_a_moving_tag() -> None:
 
 def test_what_is_copied_into_a_build_is_there_and_not_ignored() -> None:
     ignored = (IMAGES / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
-    for stage in ("train-build", "serve-build"):
-        sources = {word for line in instructions(stage, "COPY") for word in line.split()[:-1]}
-        assert {"uv.lock", "pyproject.toml", "data_contracts", "models", "steps", "pipelines", "deploy"} <= sources
-        for source in sources:
-            assert (ROOT / source).exists(), source
-            assert f"!{source.split('/')[0]}" in ignored, source
+    sources = {word for line in instructions("project", "COPY") for word in line.split()[:-1]}
+    assert {"uv.lock", "pyproject.toml", "data_contracts", "models", "steps", "pipelines", "deploy"} <= sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert f"!{source.split('/')[0]}" in ignored, source
 
 
 def pruned() -> set[str]:
-    return set(re.findall(r"--prune (\S+)", " ".join(instructions("serve-build", "RUN"))))
+    return set(re.findall(r"--prune (\S+)", " ".join(instructions("serve-libraries", "RUN"))))
 
 
 def test_serving_leaves_out_packages_that_the_lock_knows() -> None:

@@ -14,8 +14,9 @@ from data_contracts.errors import ModelGateError, UsageProblem
 from data_contracts.workspace import Workspace
 from models.registry.decisions.decide import require_reason
 from models.registry.decisions.entries import Aliases, Decision, Line, Outcome
+from models.registry.decisions.file_storage import LOG, FileStorage
 from models.registry.decisions.history import history
-from models.registry.decisions.log import HEAD, LOG, DecisionLog, require_sound
+from models.registry.decisions.log import DecisionLog, require_sound
 from models.registry.decisions.person import (
     ACCOUNT,
     OS_USER,
@@ -32,6 +33,7 @@ from models.registry.dossiers import DossierVerdict, find_dossier, write_dossier
 ANNA = Person(name="anna", kind=ACCOUNT, account_id="1")
 BEN = Person(name="ben", kind=ACCOUNT, account_id="2")
 ROBOT = Person(name="nightly", kind=SERVICE, account_id="3")
+HEAD = "decisions.head.json"
 USER = Person(name="müller", kind=OS_USER)
 
 
@@ -74,7 +76,7 @@ def decide(
 @pytest.fixture
 def log(tmp_path: Path) -> DecisionLog:
     """Two approvals: five lines."""
-    log = DecisionLog(tmp_path)
+    log = DecisionLog(FileStorage(tmp_path / LOG))
     first, second = Aliases(champion="1"), Aliases(champion="2", previous="1")
     decide(log, "approve", "1", Aliases(), first)
     decide(log, "approve", "2", first, second)
@@ -86,7 +88,7 @@ def alarms(log: DecisionLog) -> list[tuple[str, str]]:
 
 
 def test_a_line_is_canonical_json_whose_hash_covers_everything_else(log: DecisionLog) -> None:
-    lines = log.path.read_bytes().splitlines()
+    lines = log.storage.path.read_bytes().splitlines()
     previous = "0" * 64
     for number, line in enumerate(lines):
         content = json.loads(line)
@@ -96,7 +98,7 @@ def test_a_line_is_canonical_json_whose_hash_covers_everything_else(log: Decisio
         assert (content["sequence"], content["previous"]) == (number, previous)
         assert content["time"].endswith("Z")
         previous = stated
-    assert json.loads((log.home / HEAD).read_text())["hash"] == previous
+    assert json.loads(log.storage.head_path.read_text())["hash"] == previous
     assert "größer" in lines[1].decode()
 
 
@@ -104,18 +106,18 @@ def test_two_logs_never_begin_alike(tmp_path: Path) -> None:
     ids = set()
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        log = DecisionLog(tmp_path / name, now=lambda: datetime(2026, 3, 1, tzinfo=UTC))
+        log = DecisionLog(FileStorage(tmp_path / name / LOG), now=lambda: datetime(2026, 3, 1, tzinfo=UTC))
         decide(log, "approve", "1", Aliases(), Aliases(champion="1"))
         ids.add(log.read().log_id)
     assert len(ids) == 2
 
 
 def test_f39_every_changed_byte_is_found_in_the_line_it_stands_in(log: DecisionLog) -> None:
-    original = log.path.read_bytes()
+    original = log.storage.path.read_bytes()
     for position in range(0, len(original), 7):
         changed = bytearray(original)
         changed[position] ^= 1
-        log.path.write_bytes(changed)
+        log.storage.path.write_bytes(changed)
         line = original[:position].count(b"\n") + 1
         found = alarms(log)
         assert found, position
@@ -127,15 +129,15 @@ def test_f39_every_changed_byte_is_found_in_the_line_it_stands_in(log: DecisionL
 
 @pytest.mark.parametrize("line", [1, 2, 3, 4])
 def test_f39_a_removed_line_is_found_where_it_stood(log: DecisionLog, line: int) -> None:
-    lines = log.path.read_bytes().splitlines(keepends=True)
-    log.path.write_bytes(b"".join(lines[: line - 1] + lines[line:]))
+    lines = log.storage.path.read_bytes().splitlines(keepends=True)
+    log.storage.path.write_bytes(b"".join(lines[: line - 1] + lines[line:]))
     assert alarms(log)[0][0] == f"{LOG} line {line}"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3, 4])
 def test_f39_lines_cut_off_at_the_end_are_missed(log: DecisionLog, kept: int) -> None:
-    lines = log.path.read_bytes().splitlines(keepends=True)
-    log.path.write_bytes(b"".join(lines[:kept]))
+    lines = log.storage.path.read_bytes().splitlines(keepends=True)
+    log.storage.path.write_bytes(b"".join(lines[:kept]))
     ((where, what),) = alarms(log)
     assert where == f"{LOG} line {kept + 1}"
     assert f"{5 - kept} more" in what
@@ -144,22 +146,22 @@ def test_f39_lines_cut_off_at_the_end_are_missed(log: DecisionLog, kept: int) ->
 
 
 def test_f39_a_rewritten_line_with_a_fitting_hash_breaks_the_next(log: DecisionLog) -> None:
-    lines = log.path.read_bytes().splitlines()
+    lines = log.storage.path.read_bytes().splitlines()
     entry = Line.read(lines[1]).entry.model_copy(update={"reason": "it was somebody else"})
-    log.path.write_bytes(b"\n".join([lines[0], Line.of(entry).data(), *lines[2:], b""]))
+    log.storage.path.write_bytes(b"\n".join([lines[0], Line.of(entry).data(), *lines[2:], b""]))
     assert alarms(log)[0][0] == f"{LOG} line 3"
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"{", b'{"hash": 1}', b"null", b"\xff\xfe", b"[" * 100_000])
 def test_f39_a_line_that_is_no_entry_is_named_and_never_crashes(log: DecisionLog, line: bytes) -> None:
-    lines = log.path.read_bytes().splitlines()
-    log.path.write_bytes(b"\n".join([*lines[:2], line, *lines[3:], b""]))
+    lines = log.storage.path.read_bytes().splitlines()
+    log.storage.path.write_bytes(b"\n".join([*lines[:2], line, *lines[3:], b""]))
     assert alarms(log)[0][0] == f"{LOG} line 3"
 
 
 def test_f39_a_clock_set_back_is_noted_and_the_sequence_orders(tmp_path: Path) -> None:
     times = iter(datetime(2026, 3, day, tzinfo=UTC) for day in (5, 5, 5, 2, 2))
-    log = DecisionLog(tmp_path, now=lambda: next(times))
+    log = DecisionLog(FileStorage(tmp_path / LOG), now=lambda: next(times))
     decide(log, "approve", "1", Aliases(), Aliases(champion="1"))
     decide(log, "approve", "2", Aliases(champion="1"), Aliases(champion="2", previous="1"))
     reading = log.read()
@@ -170,34 +172,34 @@ def test_f39_a_clock_set_back_is_noted_and_the_sequence_orders(tmp_path: Path) -
 
 @pytest.mark.parametrize("content", ["", "{}", None])
 def test_f39_a_head_that_was_emptied_or_removed_is_an_alarm(log: DecisionLog, content: str | None) -> None:
-    log.head_path.unlink()
+    log.storage.head_path.unlink()
     if content is not None:
-        log.head_path.write_text(content)
+        log.storage.head_path.write_text(content)
     assert [where for where, _ in alarms(log)] == [HEAD]
 
 
 def test_f41_half_a_line_and_a_head_left_behind_are_settled(log: DecisionLog) -> None:
-    whole = log.path.read_bytes()
-    head = log.head_path.read_bytes()
-    with log.path.open("ab") as file:
+    whole = log.storage.path.read_bytes()
+    head = log.storage.head_path.read_bytes()
+    with log.storage.path.open("ab") as file:
         file.write(b'{"decision":')
     reading = log.read()
     assert reading.sound
     log.settle_interrupted_writing(reading)
-    assert log.path.read_bytes() == whole
+    assert log.storage.path.read_bytes() == whole
 
     decide(log, "approve", "3", Aliases(), Aliases())
-    lines = log.path.read_bytes().splitlines(keepends=True)
-    log.path.write_bytes(b"".join(lines[:-1]))  # killed after the line was written, before the head was
-    log.head_path.write_bytes(head)
+    lines = log.storage.path.read_bytes().splitlines(keepends=True)
+    log.storage.path.write_bytes(b"".join(lines[:-1]))  # killed after the line was written, before the head was
+    log.storage.head_path.write_bytes(head)
     reading = log.read()
     assert reading.sound
     log.settle_interrupted_writing(reading)
-    assert json.loads(log.head_path.read_text())["sequence"] == 5
+    assert json.loads(log.storage.head_path.read_text())["sequence"] == 5
 
 
 def test_f41_a_disk_that_refuses_adds_nothing(log: DecisionLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = log.path.read_bytes()
+    whole = log.storage.path.read_bytes()
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -206,7 +208,7 @@ def test_f41_a_disk_that_refuses_adds_nothing(log: DecisionLog, monkeypatch: pyt
     with pytest.raises(Exception, match="No space left"):
         decide(log, "approve", "3", Aliases(), Aliases())
     monkeypatch.undo()
-    assert log.path.read_bytes() == whole
+    assert log.storage.path.read_bytes() == whole
     assert log.read().sound
 
 

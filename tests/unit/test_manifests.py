@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
@@ -18,6 +19,7 @@ import yaml
 
 from deploy.stacks.run_options import run_options
 from deploy.stacks.stack_file import load_stack
+from models.registry.decisions.database_storage import DatabaseStorage
 from pipelines.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -350,6 +352,7 @@ WANTED = {
     ("zenml", "database", 3306),
     ("mlflow", "database", 3306),
     ("backup", "database", 3306),
+    *((pod, "database", 3306) for pod in ("client", "monitor", "serve")),  # the decision log
     ("zenml", "s3", 8333),
     ("mlflow", "s3", 8333),
     ("make-bucket", "s3", 8333),
@@ -374,6 +377,36 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     assert open_ways == WANTED
     deny = next(one for one in documents if named(one) == "NetworkPolicy default-deny")
     assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_who_decides_writes_the_decision_log_who_scores_reads_it_and_nobody_else_knows_its_address() -> None:
+    """By the secret that each pod's LUNGLINE_DECISIONS_URL comes from; all of them may reach the database."""
+    known = {
+        named(owner): variable["valueFrom"]["secretKeyRef"]["name"]
+        for owner in of_kind(overlay("gpu"), *POD_OWNERS)
+        for container in pod_template(owner)["spec"]["containers"]
+        for variable in container.get("env", [])
+        if variable["name"] == "LUNGLINE_DECISIONS_URL"
+    }
+    assert known == {
+        "Deployment client": "lungline-decisions",
+        "CronJob monitor": "lungline-decisions",
+        "Deployment serve": "lungline-decisions-reader",
+    }
+
+
+def test_the_addresses_of_the_decision_log_hold_the_passwords_of_their_users(tmp_path: Path) -> None:
+    made = {
+        secret["metadata"]["name"]: {
+            key: base64.b64decode(value).decode() for key, value in secret["data"].items()
+        }
+        for secret in made_secrets(tmp_path)
+    }
+    for user, secret in (("lungline", "lungline-decisions"), ("lungline-reader", "lungline-decisions-reader")):
+        password = made["lungline-database"][f"{user}-password"]
+        address = f"mysql+pymysql://{user.replace('-', '_')}:{password}@database:3306/lungline"
+        assert made[secret] == {"url": address}
+        assert DatabaseStorage(address).place == address.replace(password, "***")
 
 
 def test_only_what_starts_jobs_reaches_an_address_outside() -> None:

@@ -222,3 +222,24 @@ def test_the_command_prints_both_ways_and_no_secret(tmp_path: Path) -> None:
     assert "do-not-print" not in ran.stdout + ran.stderr
     assert "LUNGLINE_PATIENT_KEY" in said["notes"][-1]
     assert said["notes"][0].startswith("MLFLOW_TRACKING_URI holds a password")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list", "--json"], 0, '"schedules": []'),
+        (["remove", "nightly"], 2, "there is no 'nightly' to remove"),
+        (["quickstart", "nightly", "--cron", "@daily"], 2, "only `lungline schedule remove` takes a name"),
+        (["quickstart", "--cron", "@daily", "--for", "monitor", "--stack", "local"], 2, "runs on no other stack"),
+    ],
+)
+def test_list_and_remove_are_words_too(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("lungline"), "schedule", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LUNGLINE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)},
+        timeout=60,
+    )
+    assert ran.returncode == code, ran.stderr
+    assert said in ran.stdout + ran.stderr

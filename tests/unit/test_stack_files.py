@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from data_contracts.errors import UsageProblem
+from data_contracts.node_cache import KEPT_GIB
 from deploy.stacks.run_options import USER_ID, pod_of, run_options
 from deploy.stacks.stack_file import Pod, StackFile, load_stack, stack_names
 
@@ -84,6 +85,18 @@ def test_variables_fill_texts_and_never_change_the_structure() -> None:
         ({"steps": {"*": {"gpu": -1}}}, "steps.*.gpu"),
         ({"steps": {"*": {"volumes": [{"name": "a", "path": "/a", "claim": "b", "size": "1Gi"}]}}}, "claim has"),
         ({"steps": {"*": {"volumes": [{"name": "a", "path": "/a", "read_only": True}]}}}, "of no use"),
+        (
+            {"steps": {"*": {"volumes": [{"name": "a", "path": "/a", "host_path": "/b", "claim": "b"}]}}},
+            "either a claim or a folder of the node",
+        ),
+        (
+            {"steps": {"*": {"volumes": [{"name": "a", "path": "/a", "host_path": "/b", "size": "1Gi"}]}}},
+            "a node's folder its own",
+        ),
+        (
+            {"steps": {"*": {"volumes": [{"name": "a", "path": "/a", "host_path": "b"}]}}},
+            "steps.*.volumes.0.host_path",
+        ),
         (
             {"secrets": {"s3": {"aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG"}}},
             "secrets.s3.aws_secret_access_key",
@@ -183,9 +196,27 @@ def test_steps_write_to_the_folders_that_the_image_expects_and_to_no_other() -> 
     image = (ROOT / "deploy" / "images" / "Dockerfile").read_text(encoding="utf-8")
     settings = run_options(kubernetes(), ["ingest"])["steps"]["ingest"]["settings"]["orchestrator"]["pod_settings"]
     mounts = {mount["mountPath"] for mount in settings["volume_mounts"] if not mount.get("readOnly")}
-    assert mounts == {"/tmp", "/app", "/home/lungline"}  # noqa: S108 (of the container)
+    assert mounts == {"/tmp", "/app", "/home/lungline", "/cache"}  # noqa: S108 (of the container)
     assert f"USER {USER_ID}:{USER_ID}" in image
     assert "HOME=/home/lungline" in image
+
+
+def test_the_pods_of_a_node_may_share_a_folder_of_it() -> None:
+    """Of type Directory: one that Kubernetes makes belongs to root, and steps run as another user."""
+    volume = {"name": "artifacts", "path": "/cache", "host_path": "/var/cache/lungline"}
+    stack = StackFile.model_validate(described(steps={"*": {"volumes": [volume]}}))
+    settings = run_options(stack, ["ingest"])["steps"]["ingest"]["settings"]["orchestrator"]["pod_settings"]
+    shared = {"path": "/var/cache/lungline", "type": "Directory"}
+    assert {"name": "artifacts", "hostPath": shared} in settings["volumes"]
+    assert {"name": "artifacts", "mountPath": "/cache"} in settings["volume_mounts"]
+
+
+def test_what_a_node_keeps_fits_into_its_volume() -> None:
+    """A pod that fills its empty folder beyond the size is evicted."""
+    pod = pod_of(kubernetes(), "ingest")
+    [volume] = [one for one in pod.volumes if one.path == pod.environment["LUNGLINE_ARTIFACT_CACHE"]]
+    assert volume.size is not None
+    assert int(volume.size.removesuffix("Gi")) > KEPT_GIB
 
 
 def test_the_options_are_those_that_were_agreed_on() -> None:

@@ -222,8 +222,8 @@ def _require_known_head(log: DecisionLog, registered: RegisteredModel) -> None:
     ]
     if registered.head != (reading.head(about[-1]) if about else None) or bool(registered.head_tag) != bool(about):
         raise _refused(
-            f"The registry knows another last decision about {registered.name} than {log.path}.",
-            "`lungline log verify` shows both. Use the LUNGLINE_HOME whose log it is, or put back what was changed.",
+            f"The registry knows another last decision about {registered.name} than {log.storage.place}.",
+            "`lungline log verify` shows both. Use the log that belongs to the registry, or put back what was changed.",
         )
 
 
@@ -318,7 +318,7 @@ def _decide(
         raise type(error)(
             f"{error.what} Entry {decision.sequence} of the decision log is written but not carried through.",
             why=error.why,
-            cure="Once MLflow answers, `lungline status` settles it and says how; then look before deciding again.",
+            cure="Once all answer, `lungline status` settles it and says how; then look before deciding again.",
         ) from error
     return decision
 

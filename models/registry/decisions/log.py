@@ -1,7 +1,7 @@
-"""The decision log on disk: append-only, one line per entry, each bound to the one before by its hash.
+"""The decision log: append-only, one line per entry, each bound to the one before by its hash.
 
-decisions.jsonl holds the lines; decisions.head.json beside it says which line was the last, so that lines cut off at
-the end are missed. The registry holds the same of each model's last line (see aliases.py).
+Where it lies, a head beside the lines says which line was the last, so that lines cut off at the end are missed. The
+registry holds the same of each model's last line (see aliases.py).
 
 The chain shows that something was changed. It cannot show it to someone who rewrites log, head and registry alike:
 whoever needs that keeps a copy of the log where the same people cannot write.
@@ -9,19 +9,16 @@ whoever needs that keeps a copy of the log where the same people cannot write.
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_contracts.errors import EnvironmentProblem, LunglineError, ModelGateError
+from data_contracts.errors import ModelGateError
 from data_contracts.workspace import Workspace
 from models.registry.decisions.entries import (
     BEFORE_THE_FIRST,
@@ -32,11 +29,8 @@ from models.registry.decisions.entries import (
     Sha256,
     UnreadableLine,
 )
-
-LOG = "decisions.jsonl"
-HEAD = "decisions.head.json"
-# A decision holds the lock while it takes the bundle from the registry and verifies it.
-_LOCK_SECONDS = 300
+from models.registry.decisions.in_use import storage_in_use
+from models.registry.decisions.storage import LogStorage
 
 
 class Finding(BaseModel):
@@ -53,13 +47,17 @@ class Finding(BaseModel):
 
 
 class Head(BaseModel):
-    """Which entry is the last: of a log in the file beside it, of a model in its registry tag."""
+    """Which entry is the last: of a log beside its lines, of a model in its registry tag."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     log_id: str
     sequence: Annotated[int, Field(ge=0)]
     hash: Sha256
+
+    def data(self) -> bytes:
+        """As it stands beside the lines."""
+        return self.model_dump_json().encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,54 +91,38 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class DecisionLog:
-    """The log of a workspace. now: the clock, UTC. Only `locked` code may write."""
+    """The log in a storage. now: the clock, UTC. Only `locked` code may write.
 
-    home: Path
+    Everything here raises EnvironmentProblem or ExternalServiceError where the storage fails.
+    """
+
+    storage: LogStorage
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @classmethod
     def of(cls, workspace: Workspace) -> DecisionLog:
-        return cls(workspace.home)
-
-    @property
-    def path(self) -> Path:
-        return self.home / LOG
-
-    @property
-    def head_path(self) -> Path:
-        return self.home / HEAD
+        """The log in use. Raises as `storage_in_use`."""
+        return cls(storage_in_use(workspace))
 
     @property
     def begun(self) -> bool:
         """Whether there is anything of a log, even if only its head was left."""
-        return self.path.exists() or self.head_path.exists()
+        return self.storage.begun()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the log against every other process. Raises EnvironmentProblem where that is not granted in time."""
-        lock = FileLock(self.home / "decisions.lock", timeout=_LOCK_SECONDS)
-        try:
-            lock.acquire()
-        except (OSError, Timeout) as error:
-            raise EnvironmentProblem(
-                f"The decision log {self.path} cannot be locked: {error}.",
-                why="Two decisions at once could contradict each other.",
-                cure="Wait until the other decision is made, or see that the folder may be written to.",
-            ) from error
-        try:
+        with self.storage.locked():
             yield
-        finally:
-            lock.release()
 
     def read(self) -> Reading:
         """Every line checked, up to the first bad one; an absent log has no lines. Nothing is changed."""
-        with _file_errors(self.path):
-            data = self.path.read_bytes() if self.path.exists() else b""
+        data, head = self.storage.read()
         *complete, rest = data.split(b"\n")
         lines: list[Line] = []
         findings: list[Finding] = []
         for number, line_data in enumerate(complete, start=1):
-            where = f"{LOG} line {number}"
+            where = f"{self.storage.name} line {number}"
             try:
                 line = Line.read(line_data)
                 _require_follows(lines, line)
@@ -153,7 +135,7 @@ class DecisionLog:
                 clock = "its time is before that of the line before: a clock was set back"
                 findings.append(Finding(level="note", where=where, what=clock))
             lines.append(line)
-        findings += self._compare_head(lines, len(rest))
+        findings += self._compare_head(lines, head, len(rest))
         return Reading(tuple(lines), tuple(findings), len(rest))
 
     def settle_interrupted_writing(self, reading: Reading) -> None:
@@ -161,19 +143,15 @@ class DecisionLog:
 
         For a sound reading only, under the lock.
         """
-        if reading.unfinished:
-            size = self.path.stat().st_size - reading.unfinished
-            with _file_errors(self.path), self.path.open("r+b") as file:
-                file.truncate(size)
-                os.fsync(file.fileno())
-        if reading.lines and self._stated_head() != reading.head(reading.lines[-1]):
-            self._write_head(reading.head(reading.lines[-1]))
+        if reading.lines:
+            head = reading.head(reading.lines[-1]).data()
+            if reading.unfinished or self.storage.read()[1] != head:
+                self.storage.append({}, head)
 
     def append(self, make: Callable[[int, str, datetime], Decision | Outcome]) -> Line:
         """Write the entry that `make` builds from its sequence, the hash before it and the time; under the lock.
 
-        When this returns the line is on disk. Raises ModelGateError where the log is damaged, EnvironmentProblem
-        where the disk refuses; then nothing was added.
+        When this returns the line is kept. Raises ModelGateError where the log is damaged.
         """
         reading = self.read()
         require_sound(reading)
@@ -181,64 +159,41 @@ class DecisionLog:
             genesis = Genesis(
                 sequence=0, previous=BEFORE_THE_FIRST, time=self._time(), log_id=secrets.token_hex(16)
             )
-            reading = self._write(reading, Line.of(genesis))
+            reading = self.write(reading, [Line.of(genesis)])
         last = reading.lines[-1]
         line = Line.of(make(last.entry.sequence + 1, last.hash, self._time()))
-        self._write(reading, line)
+        self.write(reading, [line])
         return line
+
+    def write(self, reading: Reading, lines: Sequence[Line]) -> Reading:
+        """Add lines that follow those read, under the lock; what the log is then."""
+        longer = Reading((*reading.lines, *lines), reading.findings)
+        head = longer.head(longer.lines[-1])
+        self.storage.append({line.entry.sequence: line.data() for line in lines}, head.data())
+        return longer
 
     def _time(self) -> datetime:
         return self.now().astimezone(UTC).replace(microsecond=0)
 
-    def _write(self, reading: Reading, line: Line) -> Reading:
-        new = not self.path.exists()
-        size = 0 if new else self.path.stat().st_size
-        with _file_errors(self.path), self.path.open("ab") as file:
-            try:
-                file.write(line.data() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(size)
-                raise
-        longer = Reading((*reading.lines, line), reading.findings)
-        if new:
-            _fsync_folder(self.home)
-        self._write_head(longer.head(line))
-        return longer
-
-    def _write_head(self, head: Head) -> None:
-        part = self.head_path.with_suffix(".part")
-        with _file_errors(self.head_path):
-            with part.open("w", encoding="utf-8") as file:
-                file.write(head.model_dump_json() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.head_path)
-            _fsync_folder(self.home)
-
-    def _stated_head(self) -> Head | None:
-        """What the file beside the log says; None where it is absent. Raises ValidationError where it is no head."""
-        with _file_errors(self.head_path):
-            return Head.model_validate_json(self.head_path.read_bytes()) if self.head_path.exists() else None
-
-    def _compare_head(self, lines: list[Line], unfinished: int) -> list[Finding]:
+    def _compare_head(self, lines: list[Line], head: bytes | None, unfinished: int) -> list[Finding]:
         """Alarms unless the head is that of the last line, or of the one before as a kill would leave it."""
+        name = self.storage.head_name
+        if head is None:
+            return [] if len(lines) <= 1 else [Finding(level="alarm", where=name, what="it was removed")]
         try:
-            stated = self._stated_head()
+            stated = Head.model_validate_json(head)
         except ValidationError:
-            return [Finding(level="alarm", where=HEAD, what="it does not say which line is the last")]
-        if stated is None:
-            return [] if len(lines) <= 1 else [Finding(level="alarm", where=HEAD, what="it was removed")]
+            return [Finding(level="alarm", where=name, what="it does not say which line is the last")]
         reading = Reading(tuple(lines))
         if stated in [reading.head(line) for line in lines[-1 if unfinished else -2 :]]:
             return []
         if stated.sequence >= len(lines):
             missing = stated.sequence + 1 - len(lines)
-            what = f"lines were cut off at the end: {HEAD} knows {missing} more"
-            return [Finding(level="alarm", where=f"{LOG} line {len(lines) + 1}", what=what)]
-        what = f"it speaks of entry {stated.sequence} of another log or of another past than {LOG}"
-        return [Finding(level="alarm", where=HEAD, what=what)]
+            what = f"lines were cut off at the end: {name} knows {missing} more"
+            where = f"{self.storage.name} line {len(lines) + 1}"
+            return [Finding(level="alarm", where=where, what=what)]
+        what = f"it speaks of entry {stated.sequence} of another log or of another past than {self.storage.name}"
+        return [Finding(level="alarm", where=name, what=what)]
 
 
 def require_sound(reading: Reading) -> None:
@@ -271,25 +226,3 @@ def _require_follows(lines: list[Line], line: Line) -> None:
         and (entry.decision, entry.model) != (before.sequence, before.model)
     ):
         raise UnreadableLine("it is the outcome of another decision than the one before it")
-
-
-@contextmanager
-def _file_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except LunglineError:
-        raise
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"{path} cannot be read or written: {error.strerror or error}.",
-            why="A decision counts when it is on disk, and none is made without knowing the earlier ones.",
-            cure="Make room or give the file the right permissions, then run the command again.",
-        ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

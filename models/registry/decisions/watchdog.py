@@ -8,7 +8,7 @@ from data_contracts.workspace import Workspace
 from models.registry.decisions.aliases import RegisteredModel, last_lines, registered_models
 from models.registry.decisions.entries import Aliases
 from models.registry.decisions.history import history, models_in
-from models.registry.decisions.log import LOG, DecisionLog, Finding, Reading
+from models.registry.decisions.log import DecisionLog, Finding, Reading
 from models.registry.tracking import TrackingStore
 
 
@@ -86,7 +86,7 @@ def _tag_drift(reading: Reading, model: RegisteredModel) -> list[Finding]:
         return []
     stated = model.head
     if stated and stated.log_id == reading.log_id and stated.sequence >= len(reading.lines):
-        what = f"the registry knows entry {stated.sequence}, and {LOG} ends with entry {len(reading.lines) - 1}"
+        what = f"the registry knows entry {stated.sequence}, and the log ends with entry {len(reading.lines) - 1}"
     elif stated and stated.log_id != reading.log_id:
         what = f"the registry's decisions are kept in another log ({stated.log_id[:8]}…)"
     elif not model.head_tag:

@@ -37,7 +37,7 @@ def search_candidate(
     metric: Metric = "macro_auc",
     on_trial: Callable[[TrialRecord], None] | None = None,
     say: Callable[[str], None],
-    features: Path | None = None,
+    features: FeatureCache | None = None,
 ) -> SearchResult:
     """The study of one architecture, from where an earlier process left it in `folder`.
 
@@ -49,7 +49,6 @@ def search_candidate(
     plan = TrainingPlan.read(store, catalog, shaped_by)
     _require_buildable(plan, settings)
     _require_metric(plan, metric)
-    cache = None if features is None else FeatureCache(features, store.content_hash)
     said: set[str] = set()
 
     def say_once(line: str) -> None:
@@ -71,7 +70,7 @@ def search_candidate(
             on_epoch=on_epoch,
             say=say_once,
             checkpoints=folder / f"trial-{number:02d}",
-            features=cache,
+            features=features,
             with_probabilities=metric == "balanced_accuracy",
         )
         if metric == "balanced_accuracy":
