@@ -17,10 +17,10 @@ unexport PYTHONDONTWRITEBYTECODE
 KUBEFLOW := .venv-kubeflow
 NOT_TO_COMPILE := torch torchvision timm captum mlflow evidently great-expectations statsmodels optuna
 
-.PHONY: help setup quickstart test unit kubeflow bench learning monitor month clean
+.PHONY: help setup quickstart test unit kubeflow test-cluster bench learning monitor month clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Lungline needs Python 3.11, 3.12 or 3.13, and none was found. Set PYTHON=/path/to/python3."; exit 5; }
@@ -40,7 +40,7 @@ setup: $(BIN)/.runtime ## create .venv and install from the lock file
 quickstart: setup ## draw phantom X-rays, train two networks on them, print leaderboard and report
 	$(BIN)/lungline train quickstart
 
-test: $(BIN)/.development ## install what tests need and run every check and test
+test: $(BIN)/.development $(KUBEFLOW)/.ready ## install what tests need and run every check and test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -59,6 +59,9 @@ $(KUBEFLOW)/.ready: $(BIN)/.development
 
 kubeflow: $(KUBEFLOW)/.ready ## compile the training pipeline for Kubeflow and compare it with its golden file
 	$(BIN)/pytest tests/deploy/test_kubeflow.py
+
+test-cluster: $(BIN)/.development ## install on the cluster that LUNGLINE_TEST_KUBECONTEXT names and go the whole way in pods
+	$(LUNGLINE_TEST_ENTER) $(BIN)/pytest tests/cluster -v
 
 bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios against the usual way
 	$(BIN)/python -m tests.bench

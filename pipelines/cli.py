@@ -15,6 +15,7 @@ import typer
 
 from data_contracts.errors import EnvironmentProblem, LunglineError
 from data_contracts.redaction import RedactedRecord, redact
+from pipelines.commands.output import document_alone
 
 INTERRUPTED = 7
 _TYPER_INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -517,7 +518,8 @@ def main() -> None:
     """Entry point: exit codes as documented, no traceback unless --debug, and no secret in an error or a log."""
     logging.setLogRecordFactory(RedactedRecord)
     try:
-        code = app(standalone_mode=False)
+        with document_alone("--json" in sys.argv):
+            code = app(standalone_mode=False)
         if code == _TYPER_INTERRUPTED:
             code = _interrupted()
     except LunglineError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +19,17 @@ def console() -> Console:
     return stream if stream.is_terminal else Console(highlight=False, width=WIDTH)
 
 
+def document_alone(wanted: bool) -> AbstractContextManager[object]:
+    """Within, where that is wanted, standard output is for `print_json` alone.
+
+    A ZenML that a person configured prints its own log there, and a program could not read the document.
+    """
+    return redirect_stdout(sys.stderr) if wanted else nullcontext()
+
+
 def print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+    stream = sys.__stdout__ if sys.stdout is sys.stderr else sys.stdout
+    print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False), file=stream)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

@@ -67,7 +67,8 @@ def test_services_that_are_down_are_findings_each_and_a_store_that_works_is_used
     assert time.monotonic() - began < 90
     assert found["artifact store"]["state"] == "ok", found["artifact store"]
     states = {subject: found[subject]["state"] for subject in ("MLflow of the pods", "registry", "cluster")}
-    assert set(states.values()) == {"wrong"}, states
+    # Nodes pull from the registry: one that this machine does not reach may still be well.
+    assert states == {"MLflow of the pods": "wrong", "registry": "note", "cluster": "wrong"}
     assert all(found[subject]["cure"] for subject in states)
     assert found["stack kubernetes"]["state"] == "wrong"
     assert "not-a-secret" not in said

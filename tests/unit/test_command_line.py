@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.commands.output import document_alone, print_json
+
 LUNGLINE = str(Path(sys.executable).with_name("lungline"))
 
 
@@ -91,3 +93,12 @@ def test_a_phantom_never_overwrites_a_folder_of_something_else(tmp_path: Path) -
     refused = lungline("data", "phantom", "mine", cwd=tmp_path)
     assert refused.returncode == 2
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_document_is_alone_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with document_alone(True):
+        print("a library says what it is doing")
+        print_json({"answer": 42})
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"answer": 42}
+    assert "a library says" in err

@@ -1,0 +1,91 @@
+"""The installation that all tests of this folder share; without a cluster they are skipped."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import CONTEXT, Cluster, Document
+from tests.cluster.installation import install
+
+DATA = "/data/phantom"
+# The recipe of a first run with fewer epochs: what is tried is the way, not how well a network learns.
+FIRST_RUN = (
+    *("train", "quickstart", "--data", DATA, "--stack", "kubernetes", "--json"),
+    *("--set", "architectures.0.epochs=4", "--set", "training.epochs=4"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A training in pods: what the command printed, and the pods of its steps as they ended."""
+
+    document: dict[str, Any]
+    pods: list[Document]
+
+    def pod_of(self, step: str) -> Document:
+        """The last try."""
+        return [one for one in self.pods if one["metadata"]["labels"]["step_name"] == step][-1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get(CONTEXT):
+        here = Path(__file__).parent
+        for item in items:
+            if item.path.is_relative_to(here):
+                item.add_marker(pytest.mark.skip(reason=f"{CONTEXT} names no cluster"))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the secrets of this installation lie, below `secrets`."""
+    return tmp_path_factory.mktemp("installation")
+
+
+@pytest.fixture(scope="session")
+def cluster(folder: Path) -> Cluster:
+    """The cluster with Lungline on it, as the guide says; what it could not take is printed."""
+    cluster = Cluster.from_environment()
+    left_out = install(cluster, folder)
+    print(f"left out, because this cluster has no use for it: {', '.join(sorted(left_out)) or 'nothing'}")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def stack(cluster: Cluster, folder: Path) -> str:
+    """The name of the stack, registered from the file that is shipped."""
+    store = folder / "secrets" / "s3"
+    keys = {
+        "LUNGLINE_S3_ACCESS_KEY_ID": (store / "id").read_text(encoding="utf-8"),
+        "LUNGLINE_S3_SECRET_ACCESS_KEY": (store / "secret").read_text(encoding="utf-8"),
+    }
+    applied = cluster.lungline("stack", "apply", "kubernetes", environment=keys)
+    assert applied.code == 0, applied.said
+    return "kubernetes"
+
+
+@pytest.fixture(scope="session")
+def trained(cluster: Cluster, stack: str) -> Trained:
+    """The recipe of a first run, each step in a pod of its own, started and awaited at the door."""
+    seed = str(int(time.time()) % 1_000_000)  # other images than an earlier trial's, whose results ZenML remembers
+    drawn = cluster.lungline("data", "phantom", DATA, "--images", "240", "--size", "96", "--seed", seed)
+    assert drawn.code == 0, drawn.said
+    done = cluster.lungline(*FIRST_RUN, seconds=2400)
+    assert done.code == 0, done.said
+    return Trained(done.document, cluster.pods(f"run_name={done.document['run']}"))
+
+
+@pytest.fixture(scope="session")
+def champion(cluster: Cluster, trained: Trained) -> str:
+    """The version that a person approved; a service account may not."""
+    cluster.lungline("review", "--model", trained.document["registered"]["name"])
+    version = str(trained.document["registered"]["version"])
+    model = ("--model", trained.document["registered"]["name"], "--reason", "the first model of this trial")
+    approved = cluster.lungline("approve", version, *model, person=True)
+    assert approved.code == 0, approved.said
+    return version

@@ -1,0 +1,74 @@
+"""What goes wrong on a cluster: pods that die, more asked than any node has, runs that nobody works on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.cluster import Cluster, Document, wait_for
+from tests.cluster.conftest import FIRST_RUN, Trained
+
+
+def again(seed: int) -> tuple[str, ...]:
+    """The same data with other draws: data and their checks come from the cache, networks are trained."""
+    return (*FIRST_RUN, "--set", f"training.seed={seed}")
+
+
+def train_pods(cluster: Cluster, step: str, phase: str) -> list[Document]:
+    return [pod for pod in cluster.pods(f"step_name={step}") if pod["status"]["phase"] == phase]
+
+
+@pytest.mark.usefixtures("trained")
+def test_f52_a_step_whose_pod_is_lost_is_tried_again(cluster: Cluster) -> None:
+    with cluster.started(*again(1)) as process:
+        running = wait_for("a pod that trains", lambda: train_pods(cluster, "train_simple_cnn", "Running"), 300)
+        lost = running[-1]["metadata"]["name"]
+        cluster.kubectl("delete", "pod", lost, "--grace-period=0", "--force")
+        out, err = process.communicate(timeout=1500)
+    assert process.returncode == 0, out + err
+    finished = train_pods(cluster, "train_simple_cnn", "Succeeded")[-1]
+    assert finished["metadata"]["name"] != lost
+
+
+@pytest.mark.usefixtures("trained")
+def test_f52_a_step_that_needs_more_memory_than_it_asked_for_fails_in_words(cluster: Cluster) -> None:
+    small = {"LUNGLINE_TRAIN_MEMORY": "150Mi"}
+    failed = cluster.lungline(*again(2), environment=small, seconds=1500)
+    assert failed.code == 6, failed.said
+    assert "Traceback" not in failed.said
+    states = [
+        pod["status"]["containerStatuses"][0]["state"].get("terminated", {}).get("reason")
+        for pod in train_pods(cluster, "train_simple_cnn", "Failed")
+    ]
+    assert "OOMKilled" in states
+    assert open_runs(cluster) == []
+
+
+def test_a_gpu_that_no_node_has_is_reported_and_the_run_is_closed(cluster: Cluster, trained: Trained) -> None:
+    wanting = {"LUNGLINE_TRAIN_GPUS": "1"}
+    with cluster.started(*again(3), environment=wanting) as process:
+        wait_for("a pod that waits for a GPU", lambda: train_pods(cluster, "train_simple_cnn", "Pending"), 300)
+        looked = cluster.lungline("doctor", "--stack", "kubernetes", "--json", environment=wanting)
+        assert looked.code == 5, looked.said
+        wrong = "\n".join(one["found"] for one in looked.document["findings"] if one["state"] == "wrong")
+        assert "nvidia.com/gpu" in wrong
+        # Somebody takes the run's Jobs away, and the client dies with its pod.
+        cluster.kubectl("delete", "jobs", "--selector=pipeline=training", "--wait=true")
+        process.kill()
+        process.communicate()
+    cluster.kubectl("delete", "pod", "--selector=app.kubernetes.io/component=door", "--wait=true", seconds=200)
+    cluster.kubectl("rollout", "status", "deploy/client", "--timeout=200s", seconds=210)
+    left = open_runs(cluster)
+    assert len(left) == 1
+    closed = cluster.lungline("reconcile", "--stack", "kubernetes", "--json")
+    assert closed.code == 0, closed.said
+    assert left[0] in {one["name"] for one in closed.document["judged"] if one["did"] == "closed"}
+    assert open_runs(cluster) == []
+
+
+def open_runs(cluster: Cluster) -> list[str]:
+    """Names of ZenML's runs that have not ended."""
+    program = (
+        "from zenml.client import Client; "
+        "print(*(run.name for run in Client().list_pipeline_runs(size=1000) if not run.status.is_finished))"
+    )
+    return cluster.python(program).split()
