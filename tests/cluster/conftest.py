@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.cluster import CONTEXT, Cluster, Document
+from tests.cluster.cluster import CONTEXT, MODEL, Cluster, Document
 from tests.cluster.installation import install
 
 DATA = "/data/phantom"
@@ -77,15 +77,22 @@ def trained(cluster: Cluster, stack: str) -> Trained:
     assert drawn.code == 0, drawn.said
     done = cluster.lungline(*FIRST_RUN, seconds=2400)
     assert done.code == 0, done.said
-    return Trained(done.document, cluster.pods(f"run_name={done.document['run']}"))
+    return Trained(done.document, cluster.pods(f"step_name,run_name={done.document['run']}"))
 
 
 @pytest.fixture(scope="session")
-def champion(cluster: Cluster, trained: Trained) -> str:
-    """The version that a person approved; a service account may not."""
-    cluster.lungline("review", "--model", trained.document["registered"]["name"])
-    version = str(trained.document["registered"]["version"])
-    model = ("--model", trained.document["registered"]["name"], "--reason", "the first model of this trial")
-    approved = cluster.lungline("approve", version, *model, person=True)
+def dossier(cluster: Cluster, trained: Trained) -> str:
+    """The hash of the evidence on the first version. A first model is never more than a HOLD."""
+    reviewed = cluster.lungline("review", "--model", MODEL, "--challenger", "1", "--json")
+    assert reviewed.code == 4, reviewed.said
+    assert reviewed.document["review"]["verdict"] == "HOLD"
+    return Path(reviewed.document["dossier"]).name
+
+
+@pytest.fixture(scope="session")
+def champion(cluster: Cluster, dossier: str) -> str:
+    """The version that a person approved."""
+    why = ("--model", MODEL, "--dossier", dossier, "--override", "--reason", "the first model of this trial")
+    approved = cluster.lungline("approve", "1", *why, person=True)
     assert approved.code == 0, approved.said
-    return version
+    return "1"

@@ -66,11 +66,12 @@ def test_a_second_run_with_nothing_changed_trains_nothing(cluster: Cluster, trai
     assert again.code == 0, again.said
     assert again.document["trained"] == 0
     assert again.document["registered"] == trained.document["registered"]
-    assert cluster.pods(f"run_name={again.document['run']}") == []
+    assert cluster.pods(f"step_name,run_name={again.document['run']}") == []
 
 
-def test_a_program_promotes_nothing(cluster: Cluster, trained: Trained) -> None:
-    refused = cluster.lungline("approve", "1", "--model", MODEL, "--reason", "nobody looked")
+def test_a_program_promotes_nothing(cluster: Cluster, dossier: str) -> None:
+    why = ("--model", MODEL, "--dossier", dossier, "--override", "--reason", "nobody looked")
+    refused = cluster.lungline("approve", "1", *why)
     assert refused.code == 4, refused.said
     assert "belongs to a program" in refused.said
 
