@@ -49,7 +49,9 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        return self.home / "cache"
+        """What can be made again; on a disk of its own where LUNGLINE_CACHE names one."""
+        elsewhere = os.environ.get("LUNGLINE_CACHE", "")
+        return Path(elsewhere).resolve() if elsewhere else self.home / "cache"
 
     def create(self) -> None:
         """Make the folders. Raises EnvironmentProblem where the place cannot be written."""

@@ -18,7 +18,7 @@ from deploy.stacks.run_options import pod_of
 from deploy.stacks.stack_file import KUBERNETES, StackFile
 from pipelines.findings import Finding
 
-SECONDS = 5
+SECONDS = 10
 _APPLY = "`lungline stack apply NAME`, with the secret's variables set."
 # What registries keep images as; without these a registry offers formats of long ago, or nothing.
 _MANIFESTS = ", ".join(

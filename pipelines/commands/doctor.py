@@ -16,7 +16,7 @@ from pipelines.findings import Finding
 LIBRARIES = ("zenml", "mlflow", "torch", "torchvision", "timm", "pandas", "great-expectations", "evidently")
 ENVIRONMENT_PROBLEM = 5
 # A person waits for the answer: MLflow's own patience with a dead server is four minutes.
-_SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+_SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def doctor(as_json: bool, stack: str | None = None) -> int:
