@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import requests
 
-from tests.cluster.cluster import MODEL, Cluster, wait_for
+from tests.cluster.cluster import MODEL, Cluster, Document, wait_for
 from tests.cluster.conftest import DATA, FIRST_RUN, Trained
 from tests.cluster.installation import forwarded
 
@@ -105,15 +106,40 @@ def test_the_service_answers_with_the_champion(cluster: Cluster, champion: str) 
 def test_scored_images_are_watched_at_set_times(cluster: Cluster, champion: str) -> None:
     scored = cluster.lungline("score", DATA, "--model", MODEL)
     assert scored.code == 0, scored.said
-    every_minute = '{"spec": {"schedule": "* * * * *", "suspend": false}}'
-    cluster.kubectl("patch", "cronjob", "monitor", "--patch", every_minute)
+    run_every_minute_until_one_ends_well(cluster, "monitor", {}, seconds=400)
+
+
+def test_networks_are_retrained_at_set_times(cluster: Cluster, trained: Trained) -> None:
+    """With other draws than the first run, so that it trains; the CronJob's own account submits it."""
+    container = {
+        "name": "train",
+        "args": [*FIRST_RUN, "--set", "training.seed=7"],
+        "env": [{"name": "LUNGLINE_TRAIN_MEMORY", "value": "3Gi"}],
+    }
+    job = run_every_minute_until_one_ends_well(cluster, "train", container, seconds=1500)
+    pods = cluster.pods(f"job-name={job['metadata']['name']}")
+    assert [pod["spec"]["serviceAccountName"] for pod in pods] == ["lungline-client"]
+    models = {one["name"]: one for one in cluster.lungline("status", "--json").document["models"]}
+    assert str(models[MODEL]["challenger"]["version"]) == "2"
+
+
+def run_every_minute_until_one_ends_well(
+    cluster: Cluster, name: str, container: Document, seconds: float
+) -> Document:
+    """Start a shipped CronJob, its container changed, and stop it again; the Job that ended well."""
+    pod = {"spec": {"containers": [container]}} if container else {}
+    started = {"schedule": "* * * * *", "suspend": False, "jobTemplate": {"spec": {"template": pod}}}
+    cluster.kubectl("patch", "cronjob", name, "--patch", json.dumps({"spec": started}))
     try:
-        wait_for("a Job of the CronJob monitor to end well", lambda: _ended_well(cluster), 400, every=5)
+        found: Document = wait_for(f"a Job of {name} to end well", lambda: ended_well(cluster, name), seconds, 5)
+        return found
     finally:
-        cluster.kubectl("patch", "cronjob", "monitor", "--patch", '{"spec": {"suspend": true}}')
+        cluster.kubectl("patch", "cronjob", name, "--patch", '{"spec": {"suspend": true}}')
 
 
-def _ended_well(cluster: Cluster) -> bool:
-    jobs = cluster.get("jobs")["items"]
-    mine = [one for one in jobs if any(o["name"] == "monitor" for o in one["metadata"].get("ownerReferences", []))]
-    return any(one["status"].get("succeeded") for one in mine)
+def ended_well(cluster: Cluster, name: str) -> Document | None:
+    for job in cluster.get("jobs")["items"]:
+        owners = [owner["name"] for owner in job["metadata"].get("ownerReferences", [])]
+        if name in owners and job["status"].get("succeeded"):
+            return dict(job)
+    return None

@@ -16,7 +16,7 @@ import yaml
 from data_contracts.redaction import REDACTED, RedactedRecord, issued_secrets, redact
 
 PROJECT = Path(__file__).parents[2]
-_PASSED_OVER = {".git", ".venv", ".lungline", "__pycache__", "build", "dist"}
+_PASSED_OVER = {".git", ".venv", ".venv-kubeflow", ".lungline", "__pycache__", "build", "dist"}
 
 # Put together here, so that the scan does not find this file.
 AWS = "AKIA" + "IOSFODNN7EXAMPLE"
