@@ -89,7 +89,8 @@ def test_a_persons_decision_lies_in_the_database(cluster: Cluster, champion: str
 
 
 def test_the_service_answers_with_the_champion(cluster: Cluster, champion: str) -> None:
-    cluster.kubectl("rollout", "status", "deploy/serve", "--timeout=400s", seconds=410)
+    # Until a version was approved its pods are not ready, and a rollout of that length counts as failed.
+    wait_for("a pod that serves", lambda: cluster.get("deploy", "serve")["status"].get("readyReplicas"), 400)
     secret = cluster.get("secret", "lungline-serve")["data"]["token"]
     with forwarded(cluster, "deploy/serve", 8080) as address:
         first = f"find {DATA} -name '*.png' | sort | head -n 1 | xargs base64"
