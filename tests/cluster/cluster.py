@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 NAMESPACE = "lungline"
@@ -51,8 +51,8 @@ class Cluster:
     image: str
     serve_image: str
     elsewhere: Mapping[str, str]
-    api_key: str
-    person: tuple[str, str]
+    api_key: str = field(repr=False)  # a failed test prints its arguments
+    person: tuple[str, str] = field(repr=False)
     volumes: str
     database_socket: str
 
