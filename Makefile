@@ -61,6 +61,7 @@ kubeflow: $(KUBEFLOW)/.ready ## compile the training pipeline for Kubeflow and c
 	$(BIN)/pytest tests/deploy/test_kubeflow.py
 
 test-cluster: $(BIN)/.development ## install on the cluster that LUNGLINE_TEST_KUBECONTEXT names and go the whole way in pods
+	$(if $(LUNGLINE_TEST_BUILD),for image in train serve; do $(LUNGLINE_TEST_BUILD) $$image $(LUNGLINE_TEST_TAG) || exit; done)
 	$(LUNGLINE_TEST_ENTER) $(BIN)/pytest tests/cluster -v
 
 bench: $(BIN)/.development ## measure the speed promises: CPU-time ratios against the usual way
