@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.object_store import Door, ObjectStore
+from tests.object_store import ObjectStore
+from tests.store_door import Door
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def s3() -> Iterator[ObjectStore]:
 
 @pytest.fixture
 def door(s3: ObjectStore) -> Iterator[Door]:
-    with Door(s3) as opened:
+    with Door(f"127.0.0.1:{s3.port}") as opened:
         yield opened
 
 

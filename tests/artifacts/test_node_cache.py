@@ -18,7 +18,8 @@ import pytest
 from data_contracts.errors import EnvironmentProblem, ExternalServiceError, UsageProblem
 from data_contracts.node_cache import NodeCache
 from steps.remote_folder import RemoteFolder
-from tests.object_store import BUCKET, Door, ObjectStore, artifact_store, failing
+from tests.object_store import BUCKET, ObjectStore, artifact_store
+from tests.store_door import Door, failing
 
 GIB = 2**30
 PIXELS = np.random.default_rng(0).integers(0, 255, (300, 32, 32)).astype(np.uint8)

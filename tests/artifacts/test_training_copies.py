@@ -17,7 +17,8 @@ from steps import training_copies
 from steps.remote_folder import RemoteFolder
 from steps.training_copies import Copies
 from tests.faults.small_training import always_due, fit
-from tests.object_store import BUCKET, Door, ObjectStore, artifact_store, failing
+from tests.object_store import BUCKET, ObjectStore, artifact_store
+from tests.store_door import Door, failing
 
 FEATURES = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 

@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 
 from data_contracts.sources.phantom import PhantomSettings, write_phantom_datasets
 from steps.remote_folder import RemoteFolder
-from tests.object_store import BUCKET, Door, ObjectStore, artifact_store, artifact_store_settings, failing
+from tests.object_store import BUCKET, ObjectStore, artifact_store, artifact_store_settings
 from tests.pipeline.conftest import TINY, Finished, environment
+from tests.store_door import Door, failing
 
 KEYS = {"LUNGLINE_S3_ACCESS_KEY_ID": "id", "LUNGLINE_S3_SECRET_ACCESS_KEY": "not-a-secret"}
 

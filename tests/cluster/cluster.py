@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 NAMESPACE = "lungline"
 KUBECTL = os.environ.get("LUNGLINE_TEST_KUBECTL", "kubectl")
 CONTEXT = "LUNGLINE_TEST_KUBECONTEXT"
+RESTART_ZENML = "LUNGLINE_TEST_RESTART_ZENML"
 # Names that the manifests use -> the variable that says where the service of that name runs instead. A cluster that
 # pulls the vendors' images needs none of them.
 ZENML, S3, DATABASE = "http://zenml:8080", "http://s3:8333", "database:3306"
@@ -126,6 +128,14 @@ class Cluster:
         command = self._signed_in("lungline", *arguments, person=person, environment=environment or {})
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, text=True, **pipes)
+
+    def restart_zenml(self) -> None:
+        """Take the ZenML server away as a lost node would; returns once another one answers."""
+        if command := os.environ.get(RESTART_ZENML):
+            subprocess.run(shlex.split(command), timeout=300, check=True)
+        else:
+            self.kubectl("delete", "pod", "--selector=app.kubernetes.io/name=zenml", "--grace-period=0", "--force")
+            self.kubectl("rollout", "status", "deploy/zenml", "--timeout=300s", seconds=310)
 
     def python(self, program: str) -> str:
         """What a program prints at the door, without what ZenML says of itself."""

@@ -57,14 +57,19 @@ def cluster(folder: Path) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def stack(cluster: Cluster, folder: Path) -> str:
-    """The name of the stack, registered from the file that is shipped."""
+def store_keys(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """What `stack apply` takes the S3 store's keys from."""
     store = folder / "secrets" / "s3"
-    keys = {
+    return {
         "LUNGLINE_S3_ACCESS_KEY_ID": (store / "id").read_text(encoding="utf-8"),
         "LUNGLINE_S3_SECRET_ACCESS_KEY": (store / "secret").read_text(encoding="utf-8"),
     }
-    applied = cluster.lungline("stack", "apply", "kubernetes", environment=keys)
+
+
+@pytest.fixture(scope="session")
+def stack(cluster: Cluster, store_keys: dict[str, str]) -> str:
+    """The name of the stack, registered from the file that is shipped."""
+    applied = cluster.lungline("stack", "apply", "kubernetes", environment=store_keys)
     assert applied.code == 0, applied.said
     return "kubernetes"
 

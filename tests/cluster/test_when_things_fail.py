@@ -1,11 +1,14 @@
-"""What goes wrong on a cluster: pods that die, more asked than any node has, runs that nobody works on."""
+"""What goes wrong on a cluster: pods and services that fail, more asked than any node has, orphaned runs."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from tests.cluster.cluster import Cluster, Document, wait_for
 from tests.cluster.conftest import FIRST_RUN, Trained
+from tests.cluster.stumbling_store import stumbling_store
 
 
 def again(seed: int) -> tuple[str, ...]:
@@ -39,6 +42,34 @@ def test_f52_a_step_that_needs_more_memory_than_it_asked_for_fails_in_words(clus
     ended = [pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] for pod in died]
     assert ended == ["OOMKilled"] * 3  # once, and the two retries of the stack file
     assert run_of(died[0]) not in open_runs(cluster)
+
+
+def test_a_store_that_refuses_requests_costs_no_step(
+    cluster: Cluster, stack: str, trained: Trained, store_keys: dict[str, str]
+) -> None:
+    with stumbling_store(cluster, every=5) as store:
+        through_it = {"LUNGLINE_S3_ENDPOINT": store.address}
+        applied = cluster.lungline("stack", "apply", stack, environment=through_it | store_keys)
+        assert applied.code == 0, applied.said
+        done = cluster.lungline(*again(5), environment=through_it, seconds=1500)
+        refused = store.refused()
+    back = cluster.lungline("stack", "apply", stack, environment=store_keys)
+    assert back.code == 0, back.said
+    assert done.code == 0, done.said
+    assert done.document["trained"] == trained.document["trained"]
+    methods = {line.split()[1] for line in refused}
+    assert {"GET", "PUT"} <= methods
+
+
+def test_a_zenml_server_that_starts_anew_ends_no_run(cluster: Cluster, trained: Trained) -> None:
+    with cluster.started(*again(6)) as process:
+        wait_for("a pod that trains", lambda: train_pods(cluster, "train_simple_cnn", "Running"), 300)
+        cluster.restart_zenml()
+        out, err = process.communicate(timeout=1500)
+    assert process.returncode == 0, out + err
+    document = json.loads(out)
+    assert document["registered"]["name"] == trained.document["registered"]["name"]
+    assert document["run"] not in open_runs(cluster)
 
 
 def test_a_gpu_that_no_node_has_is_reported_and_the_run_is_closed(cluster: Cluster, trained: Trained) -> None:
