@@ -23,7 +23,8 @@ from models.registry.decisions.person import OS_USER, Person
 from models.registry.dossiers import DossierVerdict, write_dossier
 from models.registry.follow import tracking_store
 from models.registry.versions import CHAMPION, find_version, register_challenger
-from models.scoring.prediction_log import LogReading, PredictionLog
+from models.scoring.log_reading import LogReading
+from models.scoring.prediction_log import PredictionLog
 from tests.unit.test_bundle import make_history, make_model, make_spec
 from tests.unit.test_input_checks import chest
 from tests.unit.test_scoring_call import content

@@ -49,8 +49,8 @@ class WindowLength:
         return f"{self.size}{'d' if self.kind == 'days' else ''}"
 
     def fits(self, place: Place) -> bool:
-        """Whether a window is one of those of this length."""
-        return place.kind == self.kind and place.length == self.size
+        """Whether a window is one of those that follow each other in this length."""
+        return place.regular and place.kind == self.kind and place.length == self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,13 @@ class Place:
 
     def follows(self, other: Place) -> bool:
         """Whether the other one is an earlier window of the same series."""
-        alike = self.kind == other.kind and self.length == other.length
+        alike = self.regular and other.regular and self.kind == other.kind and self.length == other.length
         return alike and (other.until, other.last, other.since) < (self.until, self.last, self.since)
+
+    @property
+    def regular(self) -> bool:
+        """Whether it is one of those that follow each other without overlap, not some days that a person chose."""
+        return self.kind == "count" or self.since == _begin_of(self.since, self.length)
 
     @property
     def length(self) -> int:
@@ -144,18 +149,26 @@ def order_keys(frame: pd.DataFrame) -> pd.Series:
     return keys
 
 
+def _begin_of(day: date, size: int) -> date:
+    """First day of the window a day lies in: counted from a Monday in the year 1, whatever the log holds."""
+    return date.fromordinal((day.toordinal() - 1) // size * size + 1)
+
+
 def _by_days(
     frame: pd.DataFrame, version: str, length: WindowLength, today: date, judged: Sequence[Place]
 ) -> Iterator[CutWindow]:
-    """Tumbling windows counted from a Monday in the year 1, so that where they begin never depends on the log."""
-    ended = [place.until for place in judged if length.fits(place)]
-    if frame.empty and not ended:
+    """The latest windows that are over and were not judged; none before the log, or the first judged one, begins."""
+    known = {place.since for place in judged if length.fits(place)}
+    begins = [min(known)] if known else []
+    if not frame.empty:
+        begins.append(date.fromisoformat(frame["taken_on"].min()))
+    if not begins:
         return
-    earliest = max(ended) if ended else date.fromisoformat(frame["taken_on"].min())
-    start = date.fromordinal((earliest.toordinal() - 1) // length.size * length.size + 1)
     days = timedelta(days=length.size)
+    start = max(_begin_of(max(begins), length.size), _begin_of(today, length.size) - CAUGHT_UP * days)
     while start + days <= today:
-        yield between(frame, version, start, start + days)
+        if start not in known:
+            yield between(frame, version, start, start + days)
         start += days
 
 

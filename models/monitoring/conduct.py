@@ -18,7 +18,7 @@ from models.monitoring.labels import LABELS
 from models.monitoring.page import window_page
 from models.monitoring.scored_window import ScoredWindow
 from models.monitoring.watched import NO_REFERENCE, WatchedVersion
-from models.scoring.prediction_log import embeddings_of, scored
+from models.scoring.log_rows import embeddings_of, scored
 
 PAGE = "index.html"
 _ON_THE_PAGE = 30  # windows before this one

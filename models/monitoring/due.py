@@ -8,13 +8,24 @@ from datetime import date, timedelta
 import pandas as pd
 
 from data_contracts.drift.history import Issued, LookedAt, VerdictHistory
-from data_contracts.drift.windows import CAUGHT_UP, CutWindow, Place, WindowLength, at, between, closed_windows
+from data_contracts.drift.windows import (
+    CAUGHT_UP,
+    CutWindow,
+    Kind,
+    Place,
+    WindowLength,
+    at,
+    between,
+    closed_windows,
+)
 from data_contracts.workspace import Workspace
 from models.monitoring.labels import LABELS, joined, labels_hash, no_labels, read_labels
 from models.monitoring.scored_window import ScoredWindow
 from models.monitoring.watched import WatchedVersion
-from models.scoring.prediction_log import LogReading, PredictionLog
+from models.scoring.log_reading import Days, LogReading
+from models.scoring.prediction_log import PredictionLog
 
+_DAY = timedelta(days=1)
 LATE_DAYS = 92  # images that arrive later than that are logged, and their window is not judged anew
 
 
@@ -55,22 +66,23 @@ def due_windows(
     judged = history_of(workspace, watched.model_name).latest(watched.number)
     if between_days is not None:
         return _exactly(watched, log, between_days, judged, given)
-    earliest = _earliest(length, today)
-    reading = log.read(version=watched.number, since=earliest)
-    frame, series = reading.frame, [one for one in judged if length.fits(one.place)]
+    series = [one for one in judged if length.fits(one.place)]
+    earliest = _earliest(length, series, today)
+    reading = _places(log, watched, length.kind, Days(earliest))
+    frame = reading.frame
     closed = closed_windows(frame, watched.number, length, today=today, judged=[one.place for one in series])
     again = [
-        _ready(watched, at(frame, watched.number, one.place), one, given, reading)
+        _ready(watched, log, at(frame, watched.number, one.place), one, given, reading)
         for one in series
         if earliest is None or one.place.since >= earliest
     ]
-    new = [_ready(watched, window, None, given, reading) for window in closed]
+    new = [_ready(watched, log, window, None, given, reading) for window in closed]
     found = [one for one in (*again, *new) if one]
     return Due(
         sorted(found, key=lambda one: (one.place.until, one.place.last)),
         series[-1] if series else None,
         _waiting(frame, closed, series),
-        reading.damaged,
+        tuple(sorted({*reading.damaged, *(file for one in found for file in one.looked_at.damaged)})),
     )
 
 
@@ -78,37 +90,49 @@ def collect_window(
     workspace: Workspace, watched: WatchedVersion, place: Place, labels: pd.DataFrame | None = None
 ) -> ScoredWindow:
     """The window at a place that `due_windows` named, with the rows that are in the log now."""
-    days = (place.since, place.until) if place.kind == "days" else (None, None)
-    reading = PredictionLog.of(workspace, watched.model_name).read(
-        version=watched.number, since=days[0], until=days[1]
-    )
+    log, days = PredictionLog.of(workspace, watched.model_name), Days(place.since, place.until)
+    reading = _places(log, watched, place.kind, days)
     window = at(reading.frame, watched.number, place)
     judged = history_of(workspace, watched.model_name).latest(watched.number)
     before = next((one for one in judged if one.place.id == place.id), None)
     given = no_labels() if labels is None else labels
-    return _scored_window(watched, window, joined(_labels_kept(before), given), reading)
+    return _scored_window(watched, log, window, joined(_labels_kept(before), given), reading)
+
+
+def _places(log: PredictionLog, watched: WatchedVersion, kind: Kind, days: Days) -> LogReading:
+    """Windows of days are told by when images were taken, windows of images by when they were scored."""
+    if kind == "days":
+        return log.places(version=watched.number, taken=days)
+    return log.places(version=watched.number, scored=days)
 
 
 def _exactly(
     watched: WatchedVersion, log: PredictionLog, days: tuple[date, date], judged: list[Issued], given: pd.DataFrame
 ) -> Due:
-    reading = log.read(version=watched.number, since=days[0], until=days[1])
+    reading = _places(log, watched, "days", Days(*days))
     window = between(reading.frame, watched.number, *days)
     before = next((one for one in judged if one.place.id == window.place.id), None)
-    found = _ready(watched, window, before, given, reading)
-    return Due([found] if found else [], before, 0, reading.damaged)
+    found = _ready(watched, log, window, before, given, reading)
+    return Due([found] if found else [], before, 0, tuple(found.looked_at.damaged) if found else reading.damaged)
 
 
-def _earliest(length: WindowLength, today: date) -> date | None:
-    """From which day on the log is read; None for all of it, which windows in the order of scoring need."""
-    if length.kind == "count":
+def _earliest(length: WindowLength, series: list[Issued], today: date) -> date | None:
+    """From which day on the log is looked at; None for all of it, to find where the first windows of images begin."""
+    if length.kind == "count" and not series:
         return None
-    days = max(LATE_DAYS, (CAUGHT_UP + 1) * length.size)
-    return today - timedelta(days=min(days, today.toordinal() - 1))
+    days = LATE_DAYS if length.kind == "count" else max(LATE_DAYS, (CAUGHT_UP + 1) * length.size)
+    earliest = today - timedelta(days=min(days, today.toordinal() - 1))
+    # What follows the last window of images is never passed over.
+    return earliest if length.kind == "days" else min(earliest, max(one.place.until for one in series) - _DAY)
 
 
 def _ready(
-    watched: WatchedVersion, window: CutWindow, before: Issued | None, given: pd.DataFrame, reading: LogReading
+    watched: WatchedVersion,
+    log: PredictionLog,
+    window: CutWindow,
+    before: Issued | None,
+    given: pd.DataFrame,
+    reading: LogReading,
 ) -> ScoredWindow | None:
     """The window with all labels that are known of it; None where its verdict was given on just this.
 
@@ -121,7 +145,8 @@ def _ready(
         same_labels = labels_hash(labels, window.rows) == before.looked_at.labels
         if same_labels and before.looked_at.content == window.content:
             return None
-    return _scored_window(watched, window, labels, reading)
+    found = _scored_window(watched, log, window, labels, reading)
+    return None if before is not None and len(found.rows) < before.looked_at.rows else found
 
 
 def _labels_kept(before: Issued | None) -> pd.DataFrame:
@@ -131,15 +156,18 @@ def _labels_kept(before: Issued | None) -> pd.DataFrame:
 
 
 def _scored_window(
-    watched: WatchedVersion, window: CutWindow, labels: pd.DataFrame, reading: LogReading
+    watched: WatchedVersion, log: PredictionLog, window: CutWindow, labels: pd.DataFrame, reading: LogReading
 ) -> ScoredWindow:
+    """The window with its whole rows. What cannot be read of them is missing, and its file named."""
+    whole = log.rows(window.rows)
     looked_at = LookedAt.of(
         window,
         labels=labels_hash(labels, window.rows),
         duplicates=reading.duplicates,
-        damaged=reading.damaged,
+        damaged=sorted({*reading.damaged, *whole.damaged}),
     )
-    return ScoredWindow.of(watched.model_name, watched.bundle, watched.number, window, looked_at, labels)
+    found = CutWindow(window.place, whole.frame)
+    return ScoredWindow.of(watched.model_name, watched.bundle, watched.number, found, looked_at, labels)
 
 
 def _waiting(frame: pd.DataFrame, closed: list[CutWindow], judged: list[Issued]) -> int:

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from data_contracts.workspace import Workspace
 from models.scoring.facts import facts_of
 from models.scoring.files import find_files, read_facts, require_paths
-from models.scoring.prediction_log import PredictionLog, scored
+from models.scoring.log_rows import scored
+from models.scoring.prediction_log import PredictionLog
 from models.scoring.scorer import ReadImage, Scorer
 
 Report = Callable[[int, int, str], None]

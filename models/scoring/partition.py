@@ -27,7 +27,7 @@ def write_partition(folder: Path, table: pa.Table, replaces: Collection[str] = (
     """
     metadata = {_REPLACES: "|".join(sorted(replaces))} if replaces else None
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
     data = sink.getvalue()
     path = folder / f"{hashlib.sha256(data).hexdigest()}{SUFFIX}"
     part = path.with_name(path.name + PART)
@@ -53,6 +53,22 @@ def read_partition(path: Path) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != path.name.removesuffix(SUFFIX):
         raise DamagedPartition(path.name)
     return pq.read_table(pa.BufferReader(data))
+
+
+def read_columns(path: Path, names: Collection[str]) -> pa.Table:
+    """Those columns of a file, as far as it has them, at the price of these columns.
+
+    What is read is compared with the checksums of its pages. Raises as `read_partition` does, which alone sees every
+    damage of a file.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            present = [name for name in file.schema_arrow.names if name in names]
+            return file.read(present)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:  # the disk's answer, not the file's content
+            raise
+        raise DamagedPartition(path.name) from error
 
 
 def replaced_by(table: pa.Table) -> set[str]:

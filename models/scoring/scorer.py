@@ -27,8 +27,8 @@ from models.registry.bundle import ModelBundle
 from models.registry.versions import CHAMPION
 from models.scoring.champion import chosen_version, take_bundle
 from models.scoring.facts import Facts, Header, facts_of, read_header
+from models.scoring.log_rows import EMBEDDING, log_columns
 from models.scoring.predict import GivenImage, answer_columns
-from models.scoring.prediction_log import EMBEDDING, log_columns
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -23,7 +23,8 @@ from models.monitoring.registry_watch import registry_alarms
 from models.monitoring.scored_window import ScoredWindow
 from models.monitoring.watched import WatchedVersion, watched_version
 from models.retraining.settings import RetrainingSettings
-from models.scoring.prediction_log import PredictionLog, log_columns
+from models.scoring.log_rows import log_columns
+from models.scoring.prediction_log import PredictionLog
 from tests.faults.test_decisions import MODEL, Hospital
 from tests.unit.test_bundle import make_spec
 

@@ -11,10 +11,12 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from data_contracts.errors import EnvironmentProblem
 from models.scoring import partition, prediction_log
+from models.scoring.log_reading import PLACE
 from models.scoring.prediction_log import Appended, PredictionLog
 from tests.unit.test_prediction_log import images, rows
 
@@ -67,6 +69,45 @@ def test_f47_one_changed_bit_anywhere_is_seen(log: PredictionLog) -> None:
         assert len(log.read().damaged) == 1
     path.write_bytes(data)
     assert log.read().damaged == ()
+
+
+@pytest.mark.parametrize("column", PLACE)
+def test_f47_a_changed_bit_in_what_says_where_rows_lie_is_seen_without_reading_the_rest(
+    log: PredictionLog, column: str
+) -> None:
+    path = partitions(log)[0]
+    change_one_bit(path, column)
+    found = log.places()
+    assert (images(found.frame), found.damaged) == ([3, 4], (f"day=2026-03-01/{path.name}",))
+
+
+def test_f47_an_image_whose_key_is_damaged_can_be_scored_again(log: PredictionLog) -> None:
+    change_one_bit(partitions(log)[0], "image_key")
+    assert PredictionLog(log.folder).known("b" * 64, [f"{number:064x}" for number in (1, 3)]) == {f"{3:064x}"}
+
+
+def test_f47_damage_in_the_rest_of_a_row_is_seen_by_who_reads_the_row(log: PredictionLog) -> None:
+    path = partitions(log)[0]
+    change_one_bit(path, "embedding")
+    found = log.places()
+    assert (images(found.frame), found.damaged) == ([1, 2, 3, 4], ())
+    read = log.rows(found.frame)
+    assert (images(read.frame), read.damaged) == ([3, 4], (f"day=2026-03-01/{path.name}",))
+    assert log.read().damaged == read.damaged
+
+
+def change_one_bit(path: Path, column: str) -> None:
+    """In the last page of a column."""
+    chunks = pq.ParquetFile(path).metadata.row_group(0)
+    (chunk,) = [
+        chunk
+        for chunk in map(chunks.column, range(chunks.num_columns))
+        if chunk.path_in_schema.split(".")[0] == column
+    ]
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(path.read_bytes())
+    data[begin + chunk.total_compressed_size - 1] ^= 1
+    path.write_bytes(data)
 
 
 def test_f47_a_file_that_is_no_partition_is_named_and_harms_nothing(log: PredictionLog) -> None:
@@ -125,6 +166,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from models.scoring import partition, prediction_log
+from models.scoring.log_reading import PLACE
 from tests.unit.test_prediction_log import rows
 import pandas as pd
 calls, does = [], {place}

@@ -107,6 +107,29 @@ def test_after_a_long_silence_only_the_latest_windows_are_caught_up_with() -> No
     assert windows[-1].place.until == date(2026, 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [("2026-03-18", "2026-03-25"), ("2026-03-24", "2026-03-31"), ("2026-03-30", "2026-04-06")],
+    ids=["from one week into the next", "not over yet", "a week that is not over yet"],
+)
+def test_days_that_a_person_chose_to_look_at_hide_no_window_and_are_none_of_the_series(
+    since: str, until: str
+) -> None:
+    frame = log([str(MONDAY + timedelta(days=day)) for day in range(28)])
+    first = cut(frame, WEEKLY, date(2026, 3, 16))
+    chosen = between(frame, "3", date.fromisoformat(since), date.fromisoformat(until))
+    due = cut(frame, WEEKLY, date(2026, 3, 30), [*first, chosen])
+    assert [str(window.place.since) for window in due] == ["2026-03-16", "2026-03-23"]
+    assert not due[1].place.follows(chosen.place)
+
+
+def test_a_week_that_a_person_asked_for_is_a_week_of_the_series() -> None:
+    frame = log([str(MONDAY + timedelta(days=day)) for day in range(14)])
+    asked = between(frame, "3", MONDAY, MONDAY + timedelta(days=7))
+    (second,) = cut(frame, WEEKLY, date(2026, 3, 16), [asked])
+    assert second.place.follows(asked.place)
+
+
 def test_windows_of_images_follow_the_order_of_scoring_and_hold_exactly_so_many() -> None:
     days = ["2026-03-02"] * 12
     windows = cut(log(days), BY_FIVE, MONDAY)

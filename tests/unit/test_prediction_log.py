@@ -14,13 +14,9 @@ import pytest
 from data_contracts.errors import DataGateError, UsageProblem
 from data_contracts.workspace import Workspace
 from models.scoring import prediction_log
-from models.scoring.prediction_log import (
-    Appended,
-    PredictionLog,
-    embeddings_of,
-    log_columns,
-    scored,
-)
+from models.scoring.log_reading import PLACE, Days
+from models.scoring.log_rows import embeddings_of, log_columns, scored
+from models.scoring.prediction_log import Appended, PredictionLog
 
 CLASSES = ("covid19", "normal")
 BUNDLE = "b" * 64
@@ -146,6 +142,19 @@ def test_since_is_within_and_until_is_not(log: PredictionLog) -> None:
     read = log.read(since=date(2026, 3, 2), until=date(2026, 3, 3))
     assert images(read.frame) == [2]
     assert images(log.read(since=date(2026, 3, 2)).frame) == [2, 3]
+    log.append(rows(9, scored_at="2026-03-02T11:00:00.000Z", version="2", bundle="c" * 64))
+    assert images(log.read(version="1", since=date(2026, 3, 2), until=date(2026, 3, 3)).frame) == [2]
+
+
+def test_where_rows_lie_is_found_without_reading_the_rest_of_them(log: PredictionLog) -> None:
+    for day in (1, 2, 3):
+        log.append(rows(day, scored_at=f"2026-03-0{day}T10:00:00.000Z", taken_on="2026-02-28"))
+    found = log.places(version="1", scored=Days(date(2026, 3, 2)))
+    assert list(found.frame.columns) == list(PLACE)
+    assert images(found.frame) == [2, 3]
+    whole = log.rows(found.frame.iloc[1:]).frame
+    pd.testing.assert_frame_equal(whole, rows(3, scored_at="2026-03-03T10:00:00.000Z", taken_on="2026-02-28"))
+    assert images(log.places(taken=Days(None, date(2026, 2, 28))).frame) == []
 
 
 def test_rows_are_sorted_by_day_taken_then_time_scored_then_image(log: PredictionLog) -> None:

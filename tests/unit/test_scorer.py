@@ -27,7 +27,8 @@ from models.scoring.batch import ScoringRequest, check_request, score_request
 from models.scoring.champion import decided_champion, only_model
 from models.scoring.files import find_files
 from models.scoring.in_cache import InPieces, in_pieces
-from models.scoring.prediction_log import PredictionLog, embeddings_of, log_columns, scored
+from models.scoring.log_rows import embeddings_of, log_columns, scored
+from models.scoring.prediction_log import PredictionLog
 from models.scoring.scorer import Scorer
 from tests.served_models import NAME, approve_version, film, register_version
 from tests.unit.test_bundle import SIZE, make_history, make_model, make_spec
