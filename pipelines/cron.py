@@ -50,9 +50,9 @@ _FIELDS = (
 class CronExpression:
     """When something runs, in the machine's own time zone.
 
-    text: five fields, as crontab and Kubernetes take them. minutes … weekdays: every value that matches, sorted;
-    weekdays from 0, Sunday. Where any_day or any_weekday is set the field was *; else a day matches if either
-    field does.
+    text: five fields, as crontab and Kubernetes take them, so Sunday is 0 and never 7. minutes … weekdays: every
+    value that matches, sorted; weekdays from 0, Sunday. Where any_day or any_weekday is set the field was *; else
+    a day matches if either field does.
     """
 
     text: str
@@ -86,13 +86,16 @@ class CronExpression:
             )
         if weekday == "*" and not any(days[0] <= _LONGEST_MONTH.get(month, 31) for month in months):
             raise _refused(expression, f"no month it names has a day {days[0]}, so it would never run")
+        from_sunday = tuple(sorted({value % 7 for value in weekdays}))
+        if 7 in weekdays:  # Kubernetes takes 0 to 6 only, and no range that ends before it begins
+            text = " ".join([*fields[:-1], ",".join(map(str, from_sunday))])
         return cls(
             text,
             minutes,
             hours,
             days,
             months,
-            tuple(sorted({value % 7 for value in weekdays})),
+            from_sunday,
             any_day=day == "*",
             any_weekday=weekday == "*",
         )

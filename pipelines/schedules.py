@@ -24,7 +24,7 @@ class ScheduledCommand:
     """A command to run at set times.
 
     program: absolute, with fixed arguments. recipe: its name. arguments: of the command, after its name. environment:
-    what must be set, absolute paths and no secret. home: LUNGLINE_HOME.
+    what must be set, absolute paths and no secret. cache: folder for its lock and what it prints.
     """
 
     task: Task
@@ -33,7 +33,7 @@ class ScheduledCommand:
     cron: CronExpression
     program: tuple[str, ...]
     environment: Mapping[str, str]
-    home: Path
+    cache: Path
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class ScheduledCommand:
     def lock(self) -> Path:
         """Held while it runs. Training and retraining share one: they want the same data, GPU and registry."""
         what = "monitor" if self.task == "monitor" else "train"
-        return self.home / "cache" / f"schedule-{what}-{self.recipe}.lock"
+        return self.cache / f"schedule-{what}-{self.recipe}.lock"
 
     @property
     def words(self) -> list[str]:
@@ -59,7 +59,7 @@ class ScheduledCommand:
 
 def crontab_line(command: ScheduledCommand) -> str:
     """One line for `crontab -e`. Output goes to a log file; cron mails only what needs attention."""
-    log = command.home / "cache" / f"{command.name}.log"
+    log = command.cache / f"{command.name}.log"
     settings = [f"{name}={value}" for name, value in command.environment.items()]
     line = f"{shlex.join(['env', *settings, *command.words])} >>{shlex.quote(str(log))} 2>&1"
     meaning = f"{ALARM} is an alarm, " if command.task == "monitor" else ""

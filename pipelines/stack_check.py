@@ -39,7 +39,7 @@ def stack_findings(stack: StackFile, *, zenml_answers: bool) -> Iterator[Finding
     yield _looked_at("artifact store", lambda: _artifact_store(stack, known))
     if stack.image is not None:
         yield _looked_at("MLflow of the pods", lambda: _mlflow(stack))
-        yield from _registry(stack.image.name)
+        yield from registry_findings(stack.image.name)
     if stack.components.orchestrator.flavor == KUBERNETES:
         from pipelines.cluster_check import cluster_findings
 
@@ -148,10 +148,18 @@ def _mlflow(stack: StackFile) -> Finding:
     return Finding(subject, "wrong", f"{_bare(url)} says {answer.status_code}", cure)
 
 
-def _registry(image: str) -> Iterator[Finding]:
+def registry_findings(image: str) -> Iterator[Finding]:
     """Whether the registry answers, and holds the image. Nodes pull from it, so this machine need not reach it."""
     host, _, rest = image.partition("/")
-    repository, reference = rest.split("@", 1) if "@" in rest else rest.rsplit(":", 1)
+    if not rest or not ("." in host or ":" in host or host == "localhost"):
+        cure = (
+            "Name one before it, e.g. registry.example/lungline-train:0.1.0, unless nodes hold the image already."
+        )
+        yield Finding("registry", "note", f"{image} names none: nodes take the one they are set up with", cure)
+        return
+    tagged, _, digest = rest.partition("@")
+    repository, _, tag = tagged.partition(":")
+    reference = digest or tag
     base = ""
     for scheme in ("https", "http"):
         try:

@@ -17,7 +17,11 @@ from pipelines.schedules import ScheduledCommand, Task, crontab_line, require_pl
 
 # What a person may have configured and a scheduled run needs as well, because cron and systemd know no shell profile.
 _PASSED_ON = ("MLFLOW_TRACKING_URI", "ZENML_CONFIG_PATH", "ZENML_STORE_URL")
-_SECRET = ("LUNGLINE_PATIENT_KEY", "ZENML_STORE_API_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+_SECRET = (
+    *("LUNGLINE_DECISIONS_URL", "LUNGLINE_PATIENT_KEY"),
+    *("ZENML_STORE_API_KEY", "ZENML_STORE_USERNAME", "ZENML_STORE_PASSWORD"),
+    *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+)
 
 
 def schedule(
@@ -59,7 +63,7 @@ def schedule(
         cron=when,
         program=_program(),
         environment=settings,
-        home=Path(settings["LUNGLINE_HOME"]),
+        cache=Workspace.current().cache,
     )
     if not _stack_can_schedule(stack):
         _print_for_one_machine(command, notes, as_json)
@@ -152,7 +156,10 @@ def _print_for_one_machine(command: ScheduledCommand, notes: list[str], as_json:
 
 def _environment(data: Path | None) -> tuple[dict[str, str], list[str]]:
     """What the command needs to be told, and what a person must hand over by another way."""
-    settings = {"LUNGLINE_HOME": str(Workspace.current().home)}
+    workspace = Workspace.current()
+    settings = {"LUNGLINE_HOME": str(workspace.home)}
+    if os.environ.get("LUNGLINE_CACHE"):
+        settings["LUNGLINE_CACHE"] = str(workspace.cache)
     if data is not None:
         settings["LUNGLINE_DATA"] = str(data.resolve())
     notes = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -72,13 +73,33 @@ def test_nothing_is_fetched_by_name_of_a_host_or_a_moving_tag() -> None:
     assert "PIP_NO_CACHE_DIR=1" in DOCKERFILE
 
 
+def goes_into_the_context(path: str) -> bool:
+    """As builders read Dockerfile.dockerignore: of the lines that match the path or a folder of it the last counts."""
+    goes = True
+    matched = [f"/{one}" for one in (path, *PurePosixPath(path).parents)]
+    for line in (IMAGES / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines():
+        if any(fnmatchcase(one, f"/{line.removeprefix('!')}") for one in matched):
+            goes = line.startswith("!")
+    return goes
+
+
 def test_what_is_copied_into_a_build_is_there_and_not_ignored() -> None:
-    ignored = (IMAGES / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     sources = {word for line in instructions("project", "COPY") for word in line.split()[:-1]}
     assert {"uv.lock", "pyproject.toml", "data_contracts", "models", "steps", "pipelines", "deploy"} <= sources
     for source in sources:
         assert (ROOT / source).exists(), source
-        assert f"!{source.split('/')[0]}" in ignored, source
+        assert goes_into_the_context(source), source
+    for read in ("deploy/stacks/kubernetes.yaml", "deploy/serving/docs.html.j2", "pipelines/recipes/merged.yaml"):
+        assert (ROOT / read).exists(), read
+        assert goes_into_the_context(read), read
+
+
+def test_secrets_that_were_made_beside_the_manifests_go_into_no_build() -> None:
+    """They would lie in a layer of the stage `project`, which builders keep and may push as a cache."""
+    assert (ROOT / "deploy" / "kubernetes" / "secrets" / "make").exists()
+    for secret in ("client.env", "database/root", "decisions/lungline", "kustomization.yaml"):
+        assert not goes_into_the_context(f"deploy/kubernetes/secrets/{secret}"), secret
+    assert not goes_into_the_context(".lungline/patient.key")
 
 
 def pruned() -> set[str]:

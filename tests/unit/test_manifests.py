@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ import pytest
 import typer
 import yaml
 
-from deploy.stacks.run_options import run_options
+from deploy.stacks.run_options import pod_of, run_options
 from deploy.stacks.stack_file import load_stack
 from models.registry.decisions.database_storage import DatabaseStorage
 from pipelines.cli import app
+from pipelines.cron import CronExpression
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -188,9 +191,44 @@ def test_the_namespace_enforces_restricted_pods() -> None:
 
 
 def test_airgapped_takes_every_image_from_its_own_registry_and_logs_in_there() -> None:
-    for owner, pod in pods(overlay("airgapped")):
-        assert all(container["image"].startswith("registry.example/") for container in pod["containers"]), owner
-        assert pod["imagePullSecrets"] == [{"name": "lungline-registry"}], owner
+    """Pods that name no pull secret get their account's; those that ZenML makes have an account too."""
+    documents = overlay("airgapped")
+    logged_in = {
+        account["metadata"]["name"]
+        for account in of_kind(documents, "ServiceAccount")
+        if account.get("imagePullSecrets") == [{"name": "lungline-registry"}]
+    }
+    for owner, pod in pods(documents):
+        containers = [*pod["containers"], *pod.get("initContainers", [])]
+        assert all(container["image"].startswith("registry.example/") for container in containers), owner
+        assert pod["serviceAccountName"] in logged_in, owner
+        assert "imagePullSecrets" not in pod, owner
+    stack = load_stack("kubernetes", {"LUNGLINE_REGISTRY": "r:5000", "LUNGLINE_TRAIN_IMAGE": "r:5000/t:1"})
+    made_by_zenml = [stack.run.orchestrator_pod, *(pod_of(stack, pattern) for pattern in stack.steps)]
+    assert {pod.service_account for pod in made_by_zenml} <= logged_in
+
+
+def test_with_gpus_no_service_gives_way_to_another_or_to_a_step() -> None:
+    documents = overlay("gpu")
+    (priority,) = of_kind(documents, "PriorityClass")
+    assert priority["value"] > 0
+    assert not priority["globalDefault"]
+    services = of_kind(documents, "Deployment", "StatefulSet")
+    assert {"database", "s3", "serve"} <= {one["metadata"]["name"] for one in services}
+    for one in services:
+        assert pod_template(one)["spec"].get("priorityClassName") == priority["metadata"]["name"], named(one)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_scoring_pod_answers_until_nobody_sends_to_it_and_then_has_its_whole_grace(name: str) -> None:
+    (serve,) = [one for one in overlay(name) if named(one) == "Deployment serve"]
+    pod = pod_template(serve)["spec"]
+    (container,) = pod["containers"]
+    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    assert int(seconds) >= 5
+    (grace,) = [word.removeprefix("--grace=") for word in container["args"] if word.startswith("--grace=")]
+    assert pod["terminationGracePeriodSeconds"] >= int(seconds) + int(grace) + 5
 
 
 def test_no_manifest_holds_a_secret(tmp_path: Path) -> None:
@@ -257,6 +295,7 @@ def test_no_role_reads_secrets_or_reaches_beyond_the_namespace() -> None:
 def test_schedules_never_overlap_and_keep_a_short_history() -> None:
     for job in of_kind(all_documents(), "CronJob"):
         spec = job["spec"]
+        assert CronExpression.parse(spec["schedule"]).text == spec["schedule"], named(job)
         assert spec["concurrencyPolicy"] == "Forbid", named(job)
         assert 0 < spec["startingDeadlineSeconds"] <= 7200, named(job)
         assert spec["successfulJobsHistoryLimit"] <= 3, named(job)
@@ -314,6 +353,92 @@ def test_pods_call_the_command_line_as_it_is() -> None:
         assert context.params, owner
         called.add(name)
     assert called == {"serve", "train", "monitor"}
+
+
+def ran(job: str, programs: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a job's own container runs, with shell scripts in place of programs and a folder in place of its volume."""
+    (container,) = next(pod["containers"] for owner, pod in pods(overlay("gpu")) if owner == f"CronJob {job}")
+    (folder / "bin").mkdir(exist_ok=True)
+    for name, script in programs.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (folder / "bin" / name).chmod(0o755)
+    return subprocess.run(
+        [*container["command"], *(text.replace("/backup", str(folder / "backup")) for text in container["args"])],
+        env={"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (10, 10), (11, 0), (6, 6)])
+def test_the_monitor_job_ends_as_lungline_does_except_where_images_are_too_few(
+    tmp_path: Path, code: int, ends: int
+) -> None:
+    done = ran("monitor", {"lungline": f'echo "$@"; exit {code}'}, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (ends, "monitor --model lungline-merged\n", "")
+
+
+DUMPS = {"mariadb-dump": "echo '-- all databases'", "mariadb": "exit 0"}
+FULL = "echo 'No space left on device' >&2; exit 1"
+
+
+def a_volume(folder: Path, *, complete: tuple[int, ...] = (), killed: tuple[int, ...] = ()) -> Path:
+    """A volume with backups that are so many days old."""
+    volume = folder / "backup"
+    for days, end in [*((days, "Z") for days in complete), *((days, "Z.part") for days in killed)]:
+        at = datetime.now(UTC) - timedelta(days=days)
+        put(volume / f"{at:%Y-%m-%dT%H%M%S}{end}", at)
+    return volume
+
+
+def put(backup: Path, at: datetime) -> None:
+    backup.mkdir(parents=True)
+    (backup / "databases.sql.gz").write_bytes(b"")
+    os.utime(backup, (at.timestamp(), at.timestamp()))
+
+
+def ages(volume: Path) -> list[int | str]:
+    """Of the complete backups, in days; "part" for another."""
+    found: list[int | str] = []
+    for one in sorted(volume.glob("2*")):
+        at = datetime.strptime(one.name[:18], "%Y-%m-%dT%H%M%SZ").replace(tzinfo=UTC)
+        found.append("part" if one.suffix else (datetime.now(UTC) - at).days)
+    return found
+
+
+def test_a_backup_first_takes_away_what_was_killed_and_what_is_older_than_a_month(tmp_path: Path) -> None:
+    """So a volume with room for two finds it: what was removed last would not be reached on a full one."""
+    volume = a_volume(tmp_path, complete=(40, 33, 2), killed=(1, 45))
+    two_fit = f'[ "$(ls {volume} | wc -l)" -le 2 ] || {{ {FULL}; }}; echo all'
+    done = ran("backup", DUMPS | {"mariadb-dump": two_fit}, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ages(volume) == [2, 0]
+
+
+def test_the_newest_backup_stays_however_old_it_is_until_another_is_complete(tmp_path: Path) -> None:
+    volume = a_volume(tmp_path, complete=(50, 40))
+    for _ in range(2):
+        done = ran("backup", DUMPS | {"mariadb-dump": FULL}, tmp_path)
+        assert done.returncode != 0
+        assert ages(volume) == [40, "part"]
+    assert ran("backup", DUMPS, tmp_path).returncode == 0
+    assert ages(volume) == [40, 0]
+
+
+def test_a_backup_leaves_alone_what_is_none(tmp_path: Path) -> None:
+    volume = tmp_path / "backup"
+    put(volume / "lost+found", datetime(2020, 1, 1, tzinfo=UTC))
+    assert ran("backup", DUMPS, tmp_path).returncode == 0
+    assert (volume / "lost+found").exists()
+    assert ages(volume) == [0]
+
+
+def test_a_backup_that_could_not_ask_for_the_decision_log_is_not_complete(tmp_path: Path) -> None:
+    volume = a_volume(tmp_path, complete=(1,))
+    done = ran("backup", DUMPS | {"mariadb": "echo 'Lost connection' >&2; exit 1"}, tmp_path)
+    assert done.returncode != 0
+    assert ages(volume) == [1, "part"]
 
 
 def labels_of(name: str) -> dict[str, str]:

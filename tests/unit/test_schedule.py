@@ -110,7 +110,7 @@ def a_command(folder: Path, **changes: object) -> ScheduledCommand:
         cron=CronExpression.parse("0 3 * * *"),
         program=(str(program),),
         environment={"LUNGLINE_HOME": str(home), "LUNGLINE_DATA": "/data/a b"},
-        home=home,
+        cache=home / "cache",
     )
     return replace(command, **changes)  # type: ignore[arg-type]
 
@@ -142,8 +142,8 @@ def test_the_crontab_line_runs_the_command_and_cron_mails_what_needs_attention(
     ran = as_cron_runs_it(line)
     assert ran.stderr == ""
     assert (mailed in ran.stdout) if mailed else ran.stdout == ""
-    log = command.home / "cache" / f"lungline-{task}-merged.log"
-    assert log.read_text() == f"{task}|merged|{command.home}|/data/a b\n"
+    log = command.cache / f"lungline-{task}-merged.log"
+    assert log.read_text() == f"{task}|merged|{command.cache.parent}|/data/a b\n"
 
 
 def test_a_run_that_still_goes_on_is_not_joined_by_another(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_run_that_still_goes_on_is_not_joined_by_another(tmp_path: Path) -> No
         holder.kill()
         holder.wait()
     assert "exit code 75" in ran.stdout
-    assert (command.home / "cache" / "lungline-monitor-merged.log").read_text() == ""
+    assert (command.cache / "lungline-monitor-merged.log").read_text() == ""
 
 
 def test_training_and_retraining_share_a_lock_and_the_monitor_does_not(tmp_path: Path) -> None:
@@ -197,12 +197,29 @@ def test_a_path_with_a_line_break_fits_no_crontab() -> None:
         require_plain("LUNGLINE_HOME", "/home/a\n* * * * * rm")
 
 
+def test_sunday_is_0_to_kubernetes_which_knows_no_7() -> None:
+    assert CronExpression.parse("0 6 * * 7").text == "0 6 * * 0"
+    assert CronExpression.parse("0 6 1 * 5-7").text == "0 6 1 * 0,5,6"
+    assert CronExpression.parse("0 6 * * 1-7/2,fri").text == "0 6 * * 0,1,3,5"
+    assert CronExpression.parse("7 7 7 7 1-5").text == "7 7 7 7 1-5"
+
+
+@pytest.mark.parametrize("cron", ["0 6 * * 7", "0 6 1 * 5-7", "0 6 * * 1-7/2,fri"])
+def test_written_with_0_a_sunday_is_still_what_it_was(cron: str) -> None:
+    read = CronExpression.parse(cron)
+    again = CronExpression.parse(read.text)
+    assert (again, again.on_calendar()) == (read, read.on_calendar())
+
+
 def test_the_command_prints_both_ways_and_no_secret(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("lungline")
     environment = {
         **os.environ,
         "LUNGLINE_HOME": str(tmp_path / "home"),
+        "LUNGLINE_CACHE": str(tmp_path / "elsewhere"),
+        "LUNGLINE_DECISIONS_URL": "mysql+pymysql://lungline:do-not-print@database:3306/lungline",
         "LUNGLINE_PATIENT_KEY": "do-not-print-this-key",
+        "MLFLOW_TRACKING_TOKEN": "do-not-print-this-token",
         "MLFLOW_TRACKING_URI": "https://anna:do-not-print@example.org",
         "HOME": str(tmp_path),
     }
@@ -220,7 +237,13 @@ def test_the_command_prints_both_ways_and_no_secret(tmp_path: Path) -> None:
     assert f"{program} retrain merged" in said["crontab"]
     assert set(said["systemd"]) == {"lungline-retrain-merged.service", "lungline-retrain-merged.timer"}
     assert "do-not-print" not in ran.stdout + ran.stderr
-    assert "LUNGLINE_PATIENT_KEY" in said["notes"][-1]
+    secrets = ("LUNGLINE_DECISIONS_URL", "LUNGLINE_PATIENT_KEY", "MLFLOW_TRACKING_TOKEN")
+    assert all(name in said["notes"][-1] for name in secrets)
+    assert f"LUNGLINE_CACHE={tmp_path / 'elsewhere'} " in said["crontab"]
+    assert (
+        f">>{tmp_path / 'elsewhere' / 'lungline-retrain-merged.log'}" in said["crontab"]
+    )  # a folder that is there
+    assert (tmp_path / "elsewhere").is_dir()
     assert said["notes"][0].startswith("MLFLOW_TRACKING_URI holds a password")
 
 
