@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -81,13 +82,13 @@ def test_a_gpu_that_no_node_has_is_reported_and_the_run_is_closed(cluster: Clust
         assert looked.code == 5, looked.said
         wrong = "\n".join(one["found"] for one in looked.document["findings"] if one["state"] == "wrong")
         assert "nvidia.com/gpu" in wrong
-        # The node of the run's pods is lost, and the client with its own: nobody is left to end the run.
-        mine = f"--selector=run_name={run}"
-        cluster.kubectl("delete", "jobs", "--selector=pipeline=training", "--cascade=orphan")
-        cluster.kubectl("delete", "pods", mine, "--grace-period=0", "--force")
+        # Nobody is left to end the run: first the client is lost, then who starts the steps, then the steps.
         process.kill()
         process.communicate()
-    cluster.kubectl("delete", "pod", "--selector=app.kubernetes.io/component=door", "--wait=true", seconds=200)
+    lose(cluster, "app.kubernetes.io/component=door")
+    cluster.kubectl("delete", "jobs", "--selector=pipeline=training", "--cascade=orphan")
+    lose(cluster, f"run_name={run},!step_name")
+    lose(cluster, f"run_name={run}")
     cluster.kubectl("rollout", "status", "deploy/client", "--timeout=200s", seconds=210)
     assert run in open_runs(cluster)
     # Jobs may come up to a quarter of an hour after their run; an age that a person names is taken instead.
@@ -95,6 +96,12 @@ def test_a_gpu_that_no_node_has_is_reported_and_the_run_is_closed(cluster: Clust
     assert closed.code == 0, closed.said
     assert run in {one["name"] for one in closed.document["judged"] if one["did"] == "closed"}
     assert run not in open_runs(cluster)
+
+
+def lose(cluster: Cluster, selector: str) -> None:
+    """Take pods away as with their node: what runs in them has no time to tell anybody."""
+    cluster.kubectl("delete", "pods", "--selector", selector, "--grace-period=0", "--force")
+    time.sleep(5)  # the node goes on for two seconds after the pod is gone from the API
 
 
 def run_of(pod: Document) -> str:
