@@ -36,7 +36,7 @@ class LoggedImages:
         """For each key, whether it was added."""
         digests = _digests(image_keys)
         if self._batches:
-            self._sorted = np.unique(np.concatenate([self._sorted, *self._batches]))
+            self._sorted = np.sort(np.concatenate([self._sorted, *self._batches]))
             self._batches.clear()
         single = np.array([one in self._single for one in digests.tolist()], bool)
         if not len(self._sorted):
