@@ -12,7 +12,6 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",  # Evidently, and MLflow as well
     "GX_ANALYTICS_ENABLED": "false",
-    "HF_HUB_OFFLINE": "1",  # timm must never reach for a hub
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "AUTO_OPEN_DASHBOARD": "false",
     # MLflow may not load pickles unless somebody insists.

@@ -111,7 +111,9 @@ def _page(measured: Sequence[Measured], arguments: argparse.Namespace) -> str:
         "anew and draws other weights.",
         f"Images of {arguments.size} pixels, {arguments.epochs} epochs, weights from random, no published weights. "
         "The real images are a sample of each collection,",
-        "so the numbers compare rows of one recipe; they are no claim about full training. Made by `make learning`.",
+        "so the numbers compare rows of one recipe; they are no claim about full training. Made by",
+        f"`python -m tests.learning --data DIR --seeds {arguments.seeds} --size {arguments.size} "
+        f"--epochs {arguments.epochs}`.",
         "",
         "| recipe | network or baseline | test images | macro AUC on test | on external images |",
         "|---|---|---:|---:|---:|",

@@ -87,7 +87,10 @@ def _page(
         f"Windows of {arguments.size} images. A window exceeds a limit in at most {rate:.0%} of windows without drift;",
         f"an alarm needs {settings.confirmations} of the last {settings.windows} windows, so that without drift "
         f"{run:,.0f} windows pass on average",
-        "before a false one, if windows exceed independently of each other. Made by `python -m tests.monitor`.",
+        "before a false one, if windows exceed independently of each other. Made by",
+        f"`python -m tests.monitor --data DIR --side {arguments.side} --size {arguments.size} --windows "
+        f"{arguments.windows} --shifted {arguments.shifted}",
+        f"--evidently {arguments.evidently} --evidently-shifted {arguments.evidently_shifted}`.",
         "",
         "How it was measured: images that the network was not trained on are dealt by patient and picture into two",
         "halves, again for every few windows. One half is the reference, on which alone the limits are calibrated;",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -309,3 +312,19 @@ def test_without_the_internet_the_error_says_how_to_get_the_file(
     assert "timm/resnet50.a1_in1k" in error.what
     assert "https://huggingface.co/timm/resnet50.a1_in1k/resolve/main/model.safetensors" in error.cure
     assert "init: file:PATH" in error.cure
+
+
+@pytest.mark.parametrize(("said", "offline"), [(None, "False"), ("1", "True")])
+def test_the_network_is_there_for_who_asks_for_weights_unless_somebody_forbids_it(
+    said: str | None, offline: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    program = "import pipelines, models; from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | ({"HF_HUB_OFFLINE": said} if said else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == offline
