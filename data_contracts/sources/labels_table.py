@@ -2,6 +2,7 @@
 
 Columns: `file` (a path below the table's folder) and `label` (findings joined by "|") are required; `patient`,
 `view` (AP, PA), `age` (years; "18M" is months), `sex` (F, M) and `mask_file` are optional. An empty cell is unknown.
+Of a patient only the pseudonym is kept, the same as of a DICOM header that names the same one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from data_contracts.errors import UsageProblem
+from data_contracts.pseudonyms import patient_key, pseudonym
 from data_contracts.sources.base import DICOM_SUFFIXES, IMAGE_SUFFIXES, Listing, is_image
 from data_contracts.sources.nih import age_flag, age_in_years
 
@@ -31,12 +33,14 @@ def list_labelled_images(
     """Add a row per image below `folder`, and one per line of the table that names no file below it.
 
     Only files that were found below `folder` are read, whatever path a cell holds. Images that serve as masks are no
-    rows. Raises UsageProblem where the table is not UTF-8 text or lacks a required column.
+    rows. Raises UsageProblem where the table is not UTF-8 text or lacks a required column, EnvironmentProblem where it
+    names patients and there is no key for their pseudonyms.
     """
     images = {path.relative_to(folder).as_posix(): path for path in _images_below(folder)}
     counts: Counter[str] = Counter()
     lines = _read_table(folder / TABLE, data_dir, listing)
     masks = {_below(cells["mask_file"]) for _, cells in lines}
+    key = patient_key() if any(cells["patient"].strip() for _, cells in lines) else None
     labelled: dict[str, Cells] = {}
     for line, cells in lines:
         name = _below(cells["file"])
@@ -64,7 +68,7 @@ def list_labelled_images(
                 problem=problem or cells.get("problem", ""),
                 raw_label=cells["label"],
                 label_method="table",
-                patient=f"{source}:{cells['patient'].strip()}" if cells["patient"].strip() else "",
+                patient=f"{source}:{pseudonym(cells['patient'], key)}" if key and cells["patient"].strip() else "",
                 view=_one_of(cells, "view", ("AP", "PA"), counts),
                 age=_age(cells, counts),
                 flags=age_flag(cells["age"]) if cells["age"].strip() else "",

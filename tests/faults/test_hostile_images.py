@@ -19,6 +19,7 @@ from pydicom.uid import JPEG2000Lossless
 from data_contracts.catalog import KEPT, QUARANTINED, Catalog
 from data_contracts.errors import LunglineError
 from data_contracts.image_store import ImageStore, ImageStoreSettings, build_image_store
+from data_contracts.pseudonyms import patient_key, pseudonym
 from data_contracts.sources import merge
 from tests.dicom_files import dicom, radiograph, saved, texture
 
@@ -316,12 +317,12 @@ def test_f22_a_dicom_folder_keeps_its_patients_together_and_tells_nobody_who_the
 
 
 def test_f22_a_table_goes_before_the_header_and_leaves_gaps_to_it(tmp_path: Path, home: Path) -> None:
-    table = "file,label,patient,view,age\nx/a.dcm,normal,P1,,30\nx/b.dcm,covid,,AP,\n"
+    table = f"file,label,patient,view,age\nx/a.dcm,normal,{IDENTIFIER},,30\nx/b.dcm,covid,,AP,\n"
     store, _ = store_of(tmp_path, {"x/a.dcm": film(1), "x/b.dcm": film(2), "labels.csv": table.encode()})
     first, second = by_name(store).loc[["a.dcm", "b.dcm"]].to_dict("records")
-    assert (first["patient"], first["view"], first["age"], first["sex"]) == ("image-folder:P1", "PA", 30.0, "F")
+    assert (first["view"], first["age"], first["sex"]) == ("PA", 30.0, "F")
     assert (second["nodes"], second["view"], second["age"]) == ("covid19", "AP", 44.0)
-    assert second["patient"].startswith("image-folder:")
+    assert first["patient"] == second["patient"] == "image-folder:" + pseudonym(IDENTIFIER, patient_key())
     nothing_is_told(tmp_path)
 
 

@@ -13,6 +13,7 @@ from openpyxl import Workbook
 from data_contracts.catalog import QUARANTINED
 from data_contracts.errors import UsageProblem
 from data_contracts.ontology import TASKS
+from data_contracts.pseudonyms import pseudonym
 from data_contracts.sources import SOURCES, locate, merge
 from data_contracts.sources.image_folder import node_of
 from data_contracts.sources.pediatric import NameFacts, read_name
@@ -301,7 +302,11 @@ def own(tmp_path: Path, table: str, *images: str, encoding: str = "utf-8") -> Pa
     return tmp_path
 
 
-def test_a_table_gives_label_patient_view_age_sex_and_mask(tmp_path: Path) -> None:
+def test_a_table_gives_label_patient_view_age_sex_and_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUNGLINE_PATIENT_KEY", "a key of some length")
+    patient = "image-folder:" + pseudonym("P7", b"a key of some length")
     table = (
         "File,Label,patient,view,age,sex,mask_file,ward\r\n"
         "x\\a.png,Effusion|Pneumothorax,P7,pa,18M,f,m/a.png,3\r\n"
@@ -311,7 +316,7 @@ def test_a_table_gives_label_patient_view_age_sex_and_mask(tmp_path: Path) -> No
     frame, notes = rows_of("image-folder", data)
     first, second = frame.to_dict("records")
     assert {name: first[name] for name in ("nodes", "patient", "view", "age", "sex", "mask_file")} == {
-        **{"nodes": "effusion|pneumothorax", "patient": "image-folder:P7", "view": "PA", "age": 1.5, "sex": "F"},
+        **{"nodes": "effusion|pneumothorax", "patient": patient, "view": "PA", "age": 1.5, "sex": "F"},
         "mask_file": "ours/m/a.png",
     }
     assert (second["nodes"], second["patient"], second["view"], second["sex"]) == ("no_finding", "", "", "")
