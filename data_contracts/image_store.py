@@ -117,15 +117,23 @@ def build_image_store(
             content_hash = _complete(unfinished.store, catalog, settings)
             hashes = [str(facts["file_sha256"]) for facts in unfinished.facts]
             stamped = zip(files, unfinished.stamps, hashes, strict=True)
-            # First the index: where the process dies between the two, the next one goes on with the unfinished store.
-            write_index(index, content_hash[:16], data_dir, stamped)
             final = stores / content_hash[:16]
-            if not final.is_dir():
-                os.replace(unfinished.store, final)
+            # Where the process dies between name and index, the next one finds the rows all the same: those written
+            # here in the unfinished store, which so keeps them until it is in the index, and linked ones by the index
+            # as it was.
+            if unfinished.linked:
+                _give_name(unfinished.store, final)
+            write_index(index, final.name, data_dir, stamped)
+            _give_name(unfinished.store, final)
             shutil.rmtree(building)
         except OSError as error:
             raise _unwritable(error, building, len(files) * settings.size**2) from error
         return ImageStore.open(final)
+
+
+def _give_name(store: Path, final: Path) -> None:
+    if not final.is_dir():
+        os.replace(store, final)
 
 
 def _silent(done: int, total: int, note: str) -> None:

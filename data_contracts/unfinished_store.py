@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,13 +31,17 @@ _ROWS_AT_ONCE = 64
 class UnfinishedStore:
     """The folder of one build, which nobody else may touch meanwhile; its sub-folder `store` becomes the store.
 
+    That is `decoded`, or `linked` where images.npy is but another name of an earlier store's: what a killed build left
+    in `decoded` is written to by the next one, so nothing in it may ever belong to a finished store too.
+
     facts, stamps: of every file taken in so far, in order. rows: how many of them have a row in images.npy. A file
     whose pixels came before is a duplicate and has none.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.store = folder / "store"
-        self.images = self.store / "images.npy"
+        self.store = folder / "decoded"
+        self._images = self.store / "images.npy"
+        self._linked = folder / "linked"
         self._journal = folder / "journal.jsonl"
         self._size = size
         self._forget()
@@ -47,10 +52,11 @@ class UnfinishedStore:
         Raises EnvironmentProblem before anything is decoded where the disk is too small, and OSError where it fills
         up all the same.
         """
+        shutil.rmtree(self._linked, ignore_errors=True)
         self.store.mkdir(parents=True, exist_ok=True)
-        self.images.touch()
+        self._images.touch()
         self._journal.touch()
-        with self.images.open("r+b") as out, self._journal.open("r+b") as journal:
+        with self._images.open("r+b") as out, self._journal.open("r+b") as journal:
             self._resume(files, decode_pass, out, journal)
             rows = _RowWriter(out, self.rows, len(files), self._size)
             if self.rows or not decode_pass.knows_rows:
@@ -118,14 +124,18 @@ class UnfinishedStore:
         return is_new
 
     def _link(self, earlier: StoredRows) -> bool:
-        """Let images.npy be another name of the earlier store's; whether the file system can do that."""
-        link = self.images.with_name("link")
+        """Let the store's images.npy be another name of the earlier store's; whether the file system can do that."""
         with suppress(OSError):
-            link.unlink(missing_ok=True)
-            os.link(earlier.file, link)
-            os.replace(link, self.images)
+            self._linked.mkdir()
+            os.link(earlier.file, self._linked / self._images.name)
+            self.store = self._linked
             return True
         return False
+
+    @property
+    def linked(self) -> bool:
+        """Whether the rows are an earlier store's."""
+        return self.store == self._linked
 
     def _forget(self) -> None:
         self.facts: list[Facts] = []

@@ -55,7 +55,10 @@ def training_pipeline(recipe: dict[str, Any], data_dir: str, data_fingerprint: s
         predicted.append(predictions)
         evaluations.append(evaluated)
         explanations.append(
-            explain(bundle, store, predictions, plan.explanation.model_dump(), data_dir, id=f"explain_{name}")
+            explain(
+                *(bundle, store, predictions, plan.explanation.model_dump(), data_dir, data_fingerprint),
+                id=f"explain_{name}",
+            )
         )
         audits.append(
             audit(
@@ -108,7 +111,7 @@ def _data(plan: Recipe, data_dir: str, data_fingerprint: str) -> tuple[Any, Any,
     """The data part: the image store, the catalog before and after the split, and the reports of both gates."""
     gate = plan.model_dump(mode="json", include={"name", "title", "task", "split", "validation"})
     offered, _notes = ingest(plan.sources, data_dir, data_fingerprint, plan.validation.pinned_tables)
-    store = store_images(offered, data_dir, plan.images.model_dump())
+    store = store_images(offered, data_dir, data_fingerprint, plan.images.model_dump())
     decisions = [one.model_dump(mode="json") for one in overlay_decisions(plan.identity, Path(data_dir))]
     identified = identify(store, plan.identity.model_dump(exclude={"overlay"}))
     labelled = label(identified, plan.task, decisions)

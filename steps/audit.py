@@ -16,7 +16,15 @@ from models.registry.bundle import ModelBundle
 from steps.caching import cached_on
 
 
-@step(cache_policy=cached_on("models.audit.candidate", "data_contracts.association", "data_contracts.ontology"))
+@step(
+    cache_policy=cached_on(
+        "models.audit.candidate",
+        "data_contracts.association",
+        "data_contracts.ontology",
+        "data_contracts.raster",
+        "data_contracts.targets",
+    )
+)
 def audit(
     bundle: ModelBundle,
     image_store: ImageStore,

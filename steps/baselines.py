@@ -15,7 +15,7 @@ from models.evaluation.settings import EvaluationSettings
 from steps.caching import cached_on
 
 
-@step(cache_policy=cached_on("models.evaluation.baselines", "data_contracts.ontology"))
+@step(cache_policy=cached_on("models.evaluation.baselines", "data_contracts.ontology", "data_contracts.targets"))
 def baselines(
     image_store: ImageStore,
     catalog: Catalog,

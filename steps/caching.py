@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from zenml.config.cache_policy import CachePolicy
 from zenml.utils import source_utils
+
+from data_contracts.images import decoder_versions
 
 ROOT = Path(__file__).resolve().parent.parent
 # ZenML names steps and files from here, whatever program imported them.
@@ -34,7 +36,12 @@ def library_versions() -> str:
     return " ".join(f"{name}={version(name)}" for name in COMPUTING_LIBRARIES)
 
 
-def cached_on(*modules: str) -> CachePolicy:
+def reading_versions() -> str:
+    """The same with the libraries that read image files: one that is installed later reads what was refused."""
+    return library_versions() + "".join(f" {name}={found}" for name, found in decoder_versions().items())
+
+
+def cached_on(*modules: str, versions: Callable[[], str] = library_versions) -> CachePolicy:
     """A cache policy that runs the step again when the code of `modules`, or code they import, changes.
 
     Imports are followed within each module's own room: what another room does arrives as data, whose content hash is
@@ -46,7 +53,7 @@ def cached_on(*modules: str) -> CachePolicy:
         include_artifact_values=True,
         include_artifact_ids=True,
         file_dependencies=sorted(file.relative_to(ROOT).as_posix() for file in _code_of(modules)),
-        cache_func=library_versions,
+        cache_func=versions,
     )
 
 

@@ -22,7 +22,7 @@ from data_contracts.sources import merge
 from data_contracts.sources.label_revisions import check_pinned_tables
 from data_contracts.splits import SplitSettings, assign_splits
 from data_contracts.workspace import Workspace
-from steps.caching import cached_on
+from steps.caching import cached_on, reading_versions
 from steps.gate import stop_unless_passed
 from steps.materializers import FolderMaterializer, TableMaterializer
 from steps.progress import progress, say
@@ -30,7 +30,7 @@ from steps.progress import progress, say
 
 @step(
     output_materializers={"offered": TableMaterializer},
-    cache_policy=cached_on("data_contracts.sources"),
+    cache_policy=cached_on("data_contracts.sources", versions=reading_versions),
 )
 def ingest(
     sources: list[str], data_dir: str, data_fingerprint: str, pinned_tables: dict[str, str]
@@ -44,12 +44,12 @@ def ingest(
 
 @step(
     output_materializers=FolderMaterializer,
-    cache_policy=cached_on("data_contracts.image_store"),
+    cache_policy=cached_on("data_contracts.image_store", versions=reading_versions),
 )
 def store_images(
-    offered: Catalog, data_dir: str, settings: dict[str, Any]
+    offered: Catalog, data_dir: str, data_fingerprint: str, settings: dict[str, Any]
 ) -> Annotated[ImageStore, "image_store"]:
-    """Decode every image once into the uint8 store."""
+    """Decode every image once into the uint8 store. data_fingerprint makes changed pixels a change of the step."""
     with progress("decode") as report:
         store = build_image_store(
             offered, Path(data_dir), ImageStoreSettings(**settings), Workspace.current().stores, report
@@ -91,7 +91,8 @@ def label(
     contested = decided.frame.loc[decided.frame["label_conflict"], "image_id"].nunique()
     if contested:
         say(
-            f"{contested:,} images are not used because copies of them carry other labels: conflicts.csv lists them"
+            f"{contested:,} images are not used because copies of them carry other labels; `lungline data build` "
+            "lists them in conflicts.csv"
         )
     return explain_exclusions(assign_labels(decided, task_named(task)))
 

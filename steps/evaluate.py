@@ -19,7 +19,7 @@ from steps.materializers import TableMaterializer
 
 @step(
     output_materializers={"predictions": TableMaterializer},
-    cache_policy=cached_on("models.evaluation.candidate", "data_contracts.ontology"),
+    cache_policy=cached_on("models.evaluation.candidate", "data_contracts.ontology", "data_contracts.targets"),
 )
 def evaluate(
     bundle: ModelBundle, image_store: ImageStore, catalog: Catalog, settings: dict[str, Any]

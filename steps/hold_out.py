@@ -18,7 +18,11 @@ from steps.caching import cached_on
 from steps.progress import say
 
 
-@step(cache_policy=cached_on("models.training.hold_out", "data_contracts.splits", "data_contracts.ontology"))
+@step(
+    cache_policy=cached_on(
+        "models.training.hold_out", "data_contracts.splits", "data_contracts.ontology", "data_contracts.targets"
+    )
+)
 def leave_one_source_out(
     image_store: ImageStore,
     labelled: Catalog,

@@ -22,7 +22,9 @@ from steps.materializers import FolderMaterializer
 
 @step(
     output_materializers=FolderMaterializer,
-    cache_policy=cached_on("models.monitoring.reference", "data_contracts.drift.profile"),
+    cache_policy=cached_on(
+        "models.monitoring.reference", "data_contracts.drift.profile", "data_contracts.input_checks"
+    ),
 )
 def profile(
     selection: Selection,

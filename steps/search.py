@@ -18,7 +18,7 @@ from models.training.search.settings import SearchSettings
 from steps.caching import ROOT, cached_on, library_versions
 from steps.progress import progress, say
 
-_DEPENDS_ON = cached_on("models.training.search.candidate", "data_contracts.ontology")
+_DEPENDS_ON = cached_on("models.training.search.candidate", "data_contracts.ontology", "data_contracts.targets")
 
 
 @step(cache_policy=_DEPENDS_ON)

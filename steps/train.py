@@ -20,7 +20,7 @@ from steps.caching import ROOT, cached_on, library_versions
 from steps.materializers import FolderMaterializer
 from steps.progress import progress, say
 
-_DEPENDS_ON = cached_on("models.training.candidate", "data_contracts.ontology")
+_DEPENDS_ON = cached_on("models.training.candidate", "data_contracts.ontology", "data_contracts.targets")
 
 
 @step(output_materializers=FolderMaterializer, cache_policy=_DEPENDS_ON)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from data_contracts.catalog import Catalog
 from data_contracts.errors import UsageProblem
+from data_contracts.known_files import Stamp
 from data_contracts.sources.base import Listing, Source, SourceDescription
 from data_contracts.sources.covid19_pneumonia import Covid19Pneumonia
 from data_contracts.sources.covid_pneumonia_normal import CovidPneumoniaNormal
@@ -83,16 +85,29 @@ def merge(names: Sequence[str], data_dir: Path) -> tuple[Catalog, list[str]]:
 
 
 def fingerprint(names: Sequence[str], data_dir: Path) -> str:
-    """A hash over path, size and modification time of every file of the named datasets.
+    """A hash over path, size and times of change of every file of the named datasets.
 
     It tells whether anything may have changed without reading a single image.
     """
     digest = hashlib.sha256()
     for name, folder in sorted(locate(names, data_dir).items()):
         digest.update(name.encode())
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(_files_below(folder, data_dir.resolve())):
             if path.is_file():
-                status = path.stat()
-                place = path.relative_to(data_dir).as_posix()
-                digest.update(f"{place}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+                place, stamp = path.relative_to(data_dir).as_posix(), Stamp.of(path.stat())
+                digest.update("\0".join((place, *map(str, stamp))).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _files_below(folder: Path, root: Path) -> Iterator[Path]:
+    """All files, also behind links to folders inside `root`, as the adapters see them; each folder once."""
+    seen: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place)
+        real = here.resolve()
+        if real in seen or not real.is_relative_to(root):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (here / file for file in files)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -76,7 +76,8 @@ def new_labels(
 
     offered: a Catalog's frame as the adapters list the datasets now. Files are counted, not compared, because no
     version keeps file names; all files without a label are taken to be among the new ones. A decision is new where it
-    is dated on the day of the last version or later. Raises ModelGateError where a program signed a decision.
+    is dated the day before the last version or later: people write their own date, which west of Greenwich may be
+    the day before the UTC day. Raises ModelGateError where a program signed a decision.
     """
     for decision in decisions:
         _require_person(decision, model_name)
@@ -89,7 +90,8 @@ def new_labels(
         unlabelled = len(offered) - len(labelled)
         if unlabelled:
             notes.append(f"{unlabelled} files without a label do not count")
-    recent = [one for one in decisions if learned.since is None or one.date >= learned.since]
+    since = learned.since and learned.since - timedelta(days=1)
+    recent = [one for one in decisions if since is None or one.date >= since]
     digest = hashlib.sha256()
     for row in sorted(zip(labelled["source"], labelled["file"], labelled["nodes"], strict=True)):
         digest.update("\0".join(row).encode() + b"\n")

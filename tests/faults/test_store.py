@@ -60,12 +60,13 @@ def draw(folder: Path, seeds: range) -> None:
         Image.fromarray(pixels).save(folder / f"{seed:04d}.png")
 
 
-def offer(data: Path) -> Catalog:
-    return Catalog.of(pd.DataFrame({"source": "nih", "file": sorted(path.name for path in data.iterdir())}))
+def offer(data: Path, raw_label: str = "") -> Catalog:
+    files = sorted(path.name for path in data.iterdir())
+    return Catalog.of(pd.DataFrame({"source": "nih", "file": files, "raw_label": raw_label}))
 
 
-def build(data: Path, stores: Path) -> ImageStore:
-    return build_image_store(offer(data), data, SETTINGS, stores)
+def build(data: Path, stores: Path, raw_label: str = "") -> ImageStore:
+    return build_image_store(offer(data, raw_label), data, SETTINGS, stores)
 
 
 def contents(store: ImageStore) -> dict[str, bytes]:
@@ -90,11 +91,13 @@ def killing(*args, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 {module}.{function} = killing
 unfinished_store._JOURNAL_EVERY = {every}
-build(Path({data!r}), Path({stores!r}))
+build(Path({data!r}), Path({stores!r}), {raw_label!r})
 """
 
 
-def kill_a_build(data: Path, stores: Path, place: str, call: int, *, after: bool = False) -> None:
+def kill_a_build(
+    data: Path, stores: Path, place: str, call: int, *, after: bool = False, raw_label: str = ""
+) -> None:
     module, function = place.rsplit(".", 1)
     script = KILLED.format(
         root=str(Path(__file__).parents[2]),
@@ -105,6 +108,7 @@ def kill_a_build(data: Path, stores: Path, place: str, call: int, *, after: bool
         every=EVERY,
         data=str(data),
         stores=str(stores),
+        raw_label=raw_label,
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -139,6 +143,22 @@ def test_f09_a_kill_leaves_the_store_before_intact(data: Path, stores: Path) -> 
     kill_a_build(data, stores, "image_store.write_index", 1)
     assert contents(ImageStore.open(before.folder)) == kept
     assert contents(build(data, stores)) == contents(build(data, stores.parent / "undisturbed"))
+
+
+@pytest.mark.parametrize(("raw_label", "after"), [("mass", False), ("mass", True), ("", False), ("", True)])
+def test_f09_a_kill_leaves_a_store_intact_whose_rows_were_all_reused(
+    data: Path, stores: Path, decoded: list[int], raw_label: str, after: bool
+) -> None:
+    """The labels changed, or nothing did: the unfinished store then holds a hard link to the finished one's pixels."""
+    before = build(data, stores)
+    kept = contents(before)
+    decoded.clear()
+    kill_a_build(data, stores, "image_store.write_index", 1, after=after, raw_label=raw_label)
+    resumed = build(data, stores, raw_label)
+    assert contents(before) == kept
+    assert decoded == [], "what is known stays known"
+    assert contents(resumed) == contents(build(data, stores.parent / "undisturbed", raw_label))
+    assert list(stores.glob(".building-*")) == []
 
 
 def test_f09_what_changed_since_the_kill_is_decoded_anew(data: Path, stores: Path, decoded: list[int]) -> None:

@@ -7,33 +7,46 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from data_contracts.images import decoder_versions
 
 STEPS = {
     "data": ["ingest", "store_images", "identify", "label", "validate", "split"],
     "train": ["train"],
     "evaluate": ["evaluate"],
     "explain": ["explain"],
+    "audit": ["audit"],
+    "profile": ["profile"],
     "select": ["select", "register"],
     "report": ["report"],
 }
 # In a process of its own: ZenML changes the logging of whatever process it is loaded in.
 PROGRAM = f"""
-import importlib, json
+import importlib, inspect, json
+from zenml.utils import source_utils
 found = {{}}
 for module, names in {STEPS!r}.items():
     for name in names:
-        configuration = getattr(importlib.import_module("steps." + module), name).configuration
+        step = getattr(importlib.import_module("steps." + module), name)
+        configuration = step.configuration
         policy = configuration.cache_policy
         files = policy.file_dependencies if policy else None
-        found[module + "." + name] = {{"files": files or [], "cached": configuration.enable_cache}}
+        function = policy.cache_func if policy else None
+        found[module + "." + name] = {{
+            "files": files or [],
+            "parameters": list(inspect.signature(step.entrypoint).parameters),
+            "versions": source_utils.load(function)() if function else "",
+            "cached": configuration.enable_cache,
+        }}
 print(json.dumps(found))
 """
 
 
 @pytest.fixture(scope="module")
-def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The cache settings of every step, by module and name."""
     folder = tmp_path_factory.mktemp("zenml")
     program = folder / "settings.py"
@@ -63,15 +76,19 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, objec
         ("train.train", "models/preprocessing.py"),
         ("train.train", "models/evaluation/operating_point.py"),
         ("train.train", "data_contracts/ontology.py"),
+        ("train.train", "data_contracts/targets.py"),
+        ("evaluate.evaluate", "data_contracts/targets.py"),
         ("evaluate.evaluate", "models/evaluation/intervals.py"),
         ("explain.explain", "models/explanation/picture.py"),
+        ("audit.audit", "data_contracts/raster.py"),
+        ("profile.profile", "data_contracts/input_checks.py"),
         ("select.select", "models/evaluation/selection.py"),
         ("report.report", "models/reports/plots.py"),
         ("report.report", "models/reports/templates/report.css"),
     ],
 )
 def test_a_step_depends_on_the_code_it_computes_with(
-    steps: dict[str, dict[str, object]], step: str, file: str
+    steps: dict[str, dict[str, Any]], step: str, file: str
 ) -> None:
     assert file in steps[step]["files"]
 
@@ -88,10 +105,26 @@ def test_a_step_depends_on_the_code_it_computes_with(
     ],
 )
 def test_a_step_does_not_depend_on_code_it_has_nothing_to_do_with(
-    steps: dict[str, dict[str, object]], step: str, room: str
+    steps: dict[str, dict[str, Any]], step: str, room: str
 ) -> None:
     assert not [file for file in steps[step]["files"] if file.startswith(room)]
 
 
-def test_registration_is_never_taken_from_the_cache(steps: dict[str, dict[str, object]]) -> None:
+def test_what_reads_the_data_folder_depends_on_every_file_in_it(steps: dict[str, dict[str, Any]]) -> None:
+    """F55: the folder's name says nothing of a picture or a lung mask that was replaced in it."""
+    readers = {name: found["parameters"] for name, found in steps.items() if "data_dir" in found["parameters"]}
+    assert sorted(readers) == ["audit.audit", "data.ingest", "data.store_images", "explain.explain"]
+    assert [name for name, parameters in readers.items() if "data_fingerprint" not in parameters] == []
+
+
+@pytest.mark.parametrize("step", ["data.ingest", "data.store_images"])
+def test_a_step_that_reads_files_depends_on_what_can_read_them(
+    steps: dict[str, dict[str, Any]], step: str
+) -> None:
+    """A file that needs the extra `dicom` is read by the run after its installation."""
+    for name, version in decoder_versions().items():
+        assert f" {name}={version}" in f" {steps[step]['versions']} "
+
+
+def test_registration_is_never_taken_from_the_cache(steps: dict[str, dict[str, Any]]) -> None:
     assert steps["select.register"]["cached"] is False

@@ -328,10 +328,11 @@ def test_no_image_counts_as_new_where_nobody_knows_what_was_learned_from() -> No
     assert "not known" in found.notes[0]
 
 
-def test_decisions_of_people_count_from_the_day_of_the_last_version_on() -> None:
+def test_decisions_of_people_count_from_the_day_before_the_last_version_on() -> None:
+    """West of Greenwich a decision made after the version may bear the date before its UTC day."""
     learned = Learned(images=8, since=datetime.date(2026, 3, 5))
-    decisions = [person_says(day) for day in ("2026-03-04", "2026-03-05", "2026-03-06")]
-    assert new_labels(LISTED, decisions, learned, MODEL).decisions == 2
+    decisions = [person_says(day) for day in ("2026-03-03", "2026-03-04", "2026-03-05", "2026-03-06")]
+    assert new_labels(LISTED, decisions, learned, MODEL).decisions == 3
 
 
 def test_the_fingerprint_follows_labels_and_decisions_and_not_their_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,29 @@ def test_the_fingerprint_changes_with_any_file_and_only_then(radiography: Path) 
     assert fingerprint(["radiography"], radiography) == before
     image = next(radiography.rglob("COVID-1.png"))
     image.write_bytes(b"other content")
+    assert fingerprint(["radiography"], radiography) != before
+
+
+def test_the_fingerprint_changes_with_a_file_of_the_same_size_whose_time_was_set_back(radiography: Path) -> None:
+    """F55: as an archive or `cp -p` does with it."""
+    before = fingerprint(["radiography"], radiography)
+    image = next(radiography.rglob("COVID-1.png"))
+    was = image.stat()
+    image.write_bytes(bytes(was.st_size))
+    os.utime(image, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert fingerprint(["radiography"], radiography) != before
+
+
+def test_the_fingerprint_changes_with_an_image_that_the_adapter_finds_behind_a_link(radiography: Path) -> None:
+    """F55: links may lead anywhere inside the data folder, in a circle as well, and nowhere else."""
+    folder = next(radiography.rglob("COVID-1.png")).parent
+    moved = folder.rename(radiography / "elsewhere")
+    folder.symlink_to(moved)
+    (moved / "circle").symlink_to(folder.parent)
+    (folder.parent / "outside").symlink_to("/")
+    before = fingerprint(["radiography"], radiography)
+    assert fingerprint(["radiography"], radiography) == before
+    (moved / "COVID-1.png").write_bytes(b"other content")
     assert fingerprint(["radiography"], radiography) != before
 
 
