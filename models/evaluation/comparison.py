@@ -13,8 +13,9 @@ from scipy.stats import chi2, norm, rankdata
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from models.evaluation.bootstrap import Groups, Statistic, bootstrap, difference, ratio
+from models.evaluation.bootstrap import Groups, Statistic, bootstrap, difference
 from models.evaluation.delong import Z, certainty_bound, roc_areas
+from models.evaluation.paired_score import FEWEST_GROUPS, design_effect, score_interval
 from models.evaluation.results import Estimate
 
 EXACT_BELOW = 25  # discordant pairs; the chi-squared approximation is poor below
@@ -138,16 +139,14 @@ def compare_rates(
     challenger: NDArray[np.bool_],
     champion: NDArray[np.bool_],
     groups: Groups | None = None,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Difference:
     """Difference of two proportions of the same images: sensitivity over positives, specificity over negatives.
 
-    challenger and champion (n,): which images each model got right at its frozen threshold. The interval
-    resamples identity groups. p is McNemar's where every image is a group of its own, else Obuchowski's version
-    for clusters (1998, Statistics in Medicine 17:1495). Where the models never disagree the interval allows for
-    the disagreement that so many groups could have missed (Clopper-Pearson). Undefined without images.
+    challenger and champion (n,): which images each model got right at its frozen threshold. The interval is Tango's
+    score interval, of as many images as these are worth where identity groups hold several; below FEWEST_GROUPS groups
+    there is none. p is McNemar's where every image is a group of its own, else Obuchowski's version for clusters
+    (1998, Statistics in Medicine 17:1495). Where the models never disagree the interval allows for the disagreement
+    that so many groups could have missed (Clopper-Pearson). Undefined without images.
     """
     n = len(challenger)
     if n == 0:
@@ -157,13 +156,20 @@ def compare_rates(
     gained, lost = challenger & ~champion, champion & ~challenger
     if not (gained | lost).any():
         return _no_disagreement(n, groups.count, "groups with a disagreement")
-    statistic = ratio(gained.astype(float) - lost, np.ones(n), groups)
-    (interval,) = bootstrap(statistic, groups, n=n, resamples=resamples, seed=seed)
+    n_gained, n_lost = int(gained.sum()), int(lost.sum())
+    value = (n_gained - n_lost) / n
+    if groups.count < FEWEST_GROUPS:
+        return Difference(value=value, n=n, method=f"no interval: fewer than {FEWEST_GROUPS} identity groups")
     if groups.count == n:
-        test = mcnemar_test([[0, int(lost.sum())], [int(gained.sum()), 0]])
+        test = mcnemar_test([[0, n_lost], [n_gained, 0]])
     else:
         test = clustered_mcnemar(groups.totals(gained)[0], groups.totals(lost)[0])
-    return Difference(**interval.model_dump(), p=test.p, statistic=test.statistic, test=test.method)
+    effect = design_effect(gained.astype(np.int64) - lost, groups)
+    low, high = score_interval(n_gained / effect, n_lost / effect, n / effect)
+    method = "tango score" + (f", design effect {effect:.2f}" if groups.count < n else "")
+    return Difference(
+        value=value, low=low, high=high, n=n, method=method, p=test.p, statistic=test.statistic, test=test.method
+    )
 
 
 def compare_statistics(

@@ -210,7 +210,7 @@ class WorstGroup(_Result):
 
     gap: sensitivity over all readable subgroups minus that of the worst, in one resampling of identity groups.
     The worst was found on these very images, which flatters the others: part of the gap is chance. too_wide:
-    the gap is above the allowed one and its interval excludes 0.
+    the gap is above the allowed one, and no interval of it holds 0.
     """
 
     group: str

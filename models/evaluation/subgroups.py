@@ -247,5 +247,6 @@ def _gap(
 
 
 def _worst(group: str, gap: Estimate) -> WorstGroup:
-    too_wide = gap.value is not None and gap.value > LARGEST_GAP and gap.low is not None and gap.low > 0
+    # Only an interval that holds 0 excuses a gap; where there is none, nothing does.
+    too_wide = gap.value is not None and gap.value > LARGEST_GAP and (gap.low is None or gap.low > 0)
     return WorstGroup(group=group, gap=gap, too_wide=too_wide)

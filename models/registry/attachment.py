@@ -7,13 +7,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_contracts.errors import LunglineError, ModelGateError
 from models.registry.outage import store_errors
-from models.registry.sealed_folder import MANIFEST, SealedFolder, write_sealed
+from models.registry.sealed_folder import MANIFEST, FolderTakenError, SealedFolder, put_in_place, write_sealed
 from models.registry.tracking import TrackingStore
 from models.registry.versions import RegisteredVersion
 
@@ -86,8 +87,8 @@ class Attachment:
                 store.client.download_artifacts(version.run_id or "", f"{place}/{MANIFEST}", str(part))
                 for name in self._names_in(part):
                     store.client.download_artifacts(version.run_id or "", f"{place}/{name}", str(part))
-            if not folder.is_dir():
-                part.replace(folder)
+            with suppress(FolderTakenError):  # another process was faster; what it fetched is verified like this
+                put_in_place(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

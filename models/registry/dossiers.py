@@ -23,7 +23,14 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 from data_contracts.errors import EnvironmentProblem, ModelGateError
 from data_contracts.workspace import Workspace
 from models.registry.decisions.entries import Sha256, VerdictName, Version
-from models.registry.sealed_folder import MANIFEST, ManifestEntry, canonical_json, write_sealed
+from models.registry.sealed_folder import (
+    MANIFEST,
+    FolderTakenError,
+    ManifestEntry,
+    canonical_json,
+    put_in_place,
+    write_sealed,
+)
 
 VERDICT = "verdict.json"
 HASH_DIGITS_IN_NAME = 16
@@ -81,15 +88,12 @@ def write_dossier(workspace: Workspace, verdict: DossierVerdict, files: Mapping[
     try:
         write_sealed(part, {**files, VERDICT: _sealed_form(verdict)})
         dossier_hash = hashlib.sha256((part / MANIFEST).read_bytes()).hexdigest()
-        with (part / VERDICT).open("wb") as file:
-            file.write(canonical_json({**content, "dossier_hash": dossier_hash}))
-            file.flush()
-            os.fsync(file.fileno())
+        (part / VERDICT).write_bytes(canonical_json({**content, "dossier_hash": dossier_hash}))
         folder = reviews_folder(workspace) / dossier_hash[:HASH_DIGITS_IN_NAME]
-        if folder.exists():
+        try:
+            put_in_place(part, folder)
+        except FolderTakenError:  # by an earlier review, or by one that ran at the same time
             os.utime(folder / VERDICT)
-        else:
-            part.replace(folder)
     except OSError as error:
         raise EnvironmentProblem(
             f"The dossier cannot be written below {reviews_folder(workspace)}: {error.strerror or error}.",

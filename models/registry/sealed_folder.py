@@ -60,18 +60,27 @@ def write_sealed(folder: Path, files: Mapping[str, bytes]) -> None:
     part.mkdir()
     try:
         for name, data in {**files, MANIFEST: canonical_json(manifest)}.items():
-            with (part / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        _fsync_folder(part)
-        part.replace(folder)
-    except BaseException as error:
+            (part / name).write_bytes(data)
+        put_in_place(part, folder)
+    except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            raise FolderTakenError(folder) from error  # another process was faster
         raise
-    _fsync_folder(folder.parent)
+
+
+def put_in_place(part: Path, folder: Path) -> None:
+    """Give a written folder of files its name, once all of it is on disk; a crash leaves it whole or without a name.
+
+    Raises FolderTakenError where `folder` already holds something: another process was faster.
+    """
+    for path in (*part.iterdir(), part):
+        _fsync(path)
+    try:
+        part.replace(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FolderTakenError(folder) from error
+        raise
+    _fsync(folder.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +175,8 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

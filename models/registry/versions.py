@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from data_contracts.errors import EnvironmentProblem, ModelGateError, UsageProblem
+from data_contracts.locks import only_one
 from models.registry.bundle import BUNDLE_FILES, ModelBundle
 from models.registry.outage import store_errors
 from models.registry.pyfunc_packaging import BUNDLE, MLMODEL, pyfunc_files
-from models.registry.sealed_folder import MANIFEST
+from models.registry.sealed_folder import MANIFEST, FolderTakenError, put_in_place
 from models.registry.tracking import ARCHITECTURE, BUNDLE_TAG, ROLE_TAG, TrackingStore
 
 if TYPE_CHECKING:
@@ -110,8 +111,9 @@ def download_bundle(store: TrackingStore, model_name: str, which: str, folder: P
     """Take a version's bundle out of the registry; `folder` appears only with the bundle that was registered.
 
     which: an alias (champion, challenger) or a version number. A folder that already holds this bundle is used
-    as it is. Raises UsageProblem where there is no such model, alias or version; ModelGateError where the files
-    are not the bundle that was registered; ExternalServiceError or EnvironmentProblem where the store fails.
+    as it is, and one that holds anything else is replaced. Raises UsageProblem where there is no such model,
+    alias or version; ModelGateError where the registry's files are not the bundle that was registered;
+    ExternalServiceError or EnvironmentProblem where the store fails.
     """
     require_model_name(model_name)
     with store_errors(store.tracking_uri):
@@ -122,9 +124,14 @@ def download_bundle(store: TrackingStore, model_name: str, which: str, folder: P
             why="There is nothing to download.",
             cure="`lungline status` lists the models and versions there are.",
         )
-    if not folder.exists():
+    if folder.exists():
+        try:
+            return _opened(folder, version)
+        except ModelGateError:
+            _replace_damaged(store, version, folder)
+    else:
         _download(store, version, folder)
-    return _require_hash(ModelBundle.open(folder), version)
+    return _opened(folder, version)
 
 
 def require_model_name(name: str) -> None:
@@ -231,27 +238,51 @@ def _tags_of(bundle: ModelBundle) -> dict[str, str]:
     }
 
 
-def _download(store: TrackingStore, version: ModelVersion, folder: Path) -> None:
+def _replace_damaged(store: TrackingStore, version: ModelVersion, folder: Path) -> None:
+    """Fetch the bundle again, one process at a time; the damaged one stays until a sound one is here."""
+    try:
+        with only_one(folder, lambda _: None, "fetching the bundle again"):
+            try:
+                _opened(folder, version)
+            except ModelGateError:
+                _download(store, version, folder, damaged=True)
+    except OSError as error:
+        raise _not_put(version, folder, error) from error
+
+
+def _download(store: TrackingStore, version: ModelVersion, folder: Path, *, damaged: bool = False) -> None:
+    """Fetch a version's bundle into `folder`. damaged: something is there that it takes the place of."""
     part = folder.with_name(f"{folder.name}.part-{secrets.token_hex(4)}")
+    aside = part.with_name(f"{part.name}-damaged")
     try:
         part.mkdir(parents=True)
         with store_errors(store.tracking_uri):
             # The known names one by one: what else a server may list is never fetched.
             for name in BUNDLE_FILES:
                 store.client.download_artifacts(version.run_id or "", f"{BUNDLE_FOLDER}/{name}", str(part))
-        _require_hash(ModelBundle.open(part), version)
-        part.replace(folder)
+        _opened(part, version)
+        if damaged:
+            folder.replace(aside)
+        put_in_place(part, folder)
+    except FolderTakenError:  # another process was faster, and its folder is verified like this one
+        pass
     except OSError as error:
-        if not folder.exists():  # else another process was faster, and its folder is verified like this one
-            raise EnvironmentProblem(
-                f"The bundle of {version.name} cannot be put at {folder}: {error}.",
-                why="A model is used from the disk, after its files were verified there.",
-                cure="Make room or give the folder the right permissions, then run the command again.",
-            ) from error
+        raise _not_put(version, folder, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        for left in (part, aside):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _require_hash(bundle: ModelBundle, version: ModelVersion) -> ModelBundle:
+def _not_put(version: ModelVersion, folder: Path, error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"The bundle of {version.name} cannot be put at {folder}: {error}.",
+        why="A model is used from the disk, after its files were verified there.",
+        cure="Make room or give the folder the right permissions, then run the command again.",
+    )
+
+
+def _opened(folder: Path, version: ModelVersion) -> ModelBundle:
+    """The bundle in a folder, verified. Raises ModelGateError unless it is the one that was registered."""
     registered = version.tags.get(BUNDLE_TAG, "none")
-    return bundle.require_hash(registered, f"Version {version.version} of {version.name}")
+    name = f"Version {version.version} of {version.name}"
+    return ModelBundle.open(folder).require_hash(registered, name)

@@ -88,24 +88,24 @@ def _both(first: str, second: str) -> str:
 
 
 def _subgroups(tables: Sequence[SubgroupTable]) -> tuple[list[str], str]:
-    """Sentences on the subgroups, and where the largest gap beyond chance is, "" where there is none."""
+    """Sentences on the subgroups, and where the largest gap is that chance does not excuse, "" where there is none."""
     if not tables:
         return ["Subgroups of patients were not evaluated."], ""
-    certain: list[tuple[float, str, str, WorstGroup]] = []
+    behind: list[tuple[float, str, str, WorstGroup]] = []
     for table in tables:
         for one in table.classes:
             if one.worst is not None and one.worst.too_wide and one.worst.gap.value is not None:
-                certain.append((one.worst.gap.value, one.title, table.title, one.worst))
+                behind.append((one.worst.gap.value, one.title, table.title, one.worst))
     said, where = [], ""
-    if certain:
-        value, title, by, worst = max(certain, key=lambda found: found[0])
+    if behind:
+        value, title, by, worst = max(behind, key=lambda found: found[0])
         where = f"in some groups ({title}, {by.lower()} {worst.group})"
         said.append(
-            f"For {title} its sensitivity is {value:.2f} lower ({interval(worst.gap)}) in the group "
+            f"For {title} its sensitivity is {value:.2f} lower ({interval(worst.gap) or 'no interval'}) in the group "
             f"“{worst.group}” ({by.lower()}) than in all."
         )
-        if len(certain) > 1:
-            said.append(f"So it is, by more than 0.10, in {counted(len(certain) - 1, 'other comparison')}.")
+        if len(behind) > 1:
+            said.append(f"So it is, by more than 0.10, in {counted(len(behind) - 1, 'other comparison')}.")
     elif any(one.worst for table in tables for one in table.classes):
         said.append(
             "No group of patients that is large enough to judge fell behind by more than 0.10 for certain."

@@ -146,7 +146,7 @@ class _Desk:
         self.journal = RetrainingJournal.of(workspace, model_name)
         self._model = model_name
         self._settings = settings
-        reading = DecisionLog.of(workspace).read()
+        reading = DecisionLog.of(workspace).read_between_decisions()
         self._decided = decisions_about(reading.lines, model_name)
         self._log_doubt = "" if reading.sound else "the decision log was changed: `lungline log verify` tells more"
         self._notes: list[str] = []
@@ -211,11 +211,14 @@ class _Desk:
             history.add(self.journal.append(now, **request))
 
     def _unnoted(self, given: DriftVerdict | None = None) -> list[DriftVerdict]:
-        """Verdicts that are not in the journal, by the window's end and issue; `given` among them or last."""
+        """Verdicts that are not in the journal, by the window's end and issue; `given` among them or last.
+
+        Those on days that a person chose say what others say of the same images, so they ask for nothing.
+        """
         issued, unreadable = VerdictHistory(self.journal.folder).issued()
         self._notes = [f"the verdict {name} cannot be read" for name in unreadable]
-        verdicts = [one.verdict for one in issued]
-        if given is not None and given not in verdicts:
+        verdicts = [one.verdict for one in issued if one.place.regular]
+        if given is not None and given not in [one.verdict for one in issued]:
             verdicts.append(given)
         noted = {
             (entry.bundle, entry.window, entry.issue)

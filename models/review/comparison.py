@@ -58,8 +58,8 @@ def compare(
     truth = challenger.predictions.truth
     groups = Groups.of(challenger.predictions.frame["group_id"])
     aucs = [_auc(challenger, champion, truth, groups, k) for k in range(len(task.classes))]
-    hits = [_rate(challenger, champion, truth, groups, settings, k, of=1) for k in range(len(task.classes))]
-    rejections = [_rate(challenger, champion, truth, groups, settings, k, of=0) for k in range(len(task.classes))]
+    hits = [_rate(challenger, champion, truth, groups, k, of=1) for k in range(len(task.classes))]
+    rejections = [_rate(challenger, champion, truth, groups, k, of=0) for k in range(len(task.classes))]
     classes = []
     for k, (one, auc_p, hit_p) in enumerate(
         zip(task.classes, holm([d.p for d in aucs]), holm([d.p for d in hits]), strict=True)
@@ -154,7 +154,6 @@ def _rate(
     champion: Measured,
     truth: NDArray[np.int8],
     groups: Groups,
-    settings: ReviewSettings,
     k: int,
     *,
     of: int,
@@ -168,7 +167,7 @@ def _rate(
     if new is None or old is None:
         return no_difference_known(int(rows.sum()), "a model has no operating point for this class")
     right = [(called if of == 1 else ~called)[rows] for called in (new, old)]
-    return compare_rates(right[0], right[1], groups.within(rows), resamples=settings.resamples, seed=settings.seed)
+    return compare_rates(right[0], right[1], groups.within(rows))
 
 
 def _subgroups(
@@ -199,7 +198,7 @@ def _subgroups(
                 judged: NonInferiority | None = None
                 if n_positive >= settings.minimum_subgroup_positives:
                     judged = judge_non_inferiority(
-                        _rate(challenger, champion, truth, groups, settings, k, of=1, inside=inside),
+                        _rate(challenger, champion, truth, groups, k, of=1, inside=inside),
                         margin=settings.subgroup_margin,
                     )
                 found.append(

@@ -11,7 +11,7 @@ from models.evaluation.comparison import NonInferiority
 from models.evaluation.results import Evaluation
 from models.registry.evidence import DataLineage, Evidence
 from models.reports.formatting import counted, metric_title
-from models.review.results import ChangeReport, Compared, Comparison, Gate, Outcome
+from models.review.results import ChangeReport, Comparison, Gate, Outcome
 from models.review.settings import ReviewSettings
 
 _OUTCOME: dict[str, Outcome] = {
@@ -70,13 +70,15 @@ def sensitivity_gate(comparison: Comparison) -> Gate:
 
 def class_auc_gate(comparison: Comparison) -> Gate:
     """No class shown to be told from the rest less well: secondary, so a loss is a question and not a refusal."""
-    worse = [f"{one.title} {_said(one.auc.judged)}" for one in comparison.classes if _is_inferior(one.auc)]
-    why = (
-        f"ROC AUC is shown to be worse: {'; '.join(worse)}."
-        if worse
-        else "No class has a ROC AUC shown to be worse."
-    )
-    return Gate(name="class_auc", title="No class told apart less well", outcome=_held(worse), why=why)
+    asked: dict[str, str] = {"inferior": "is shown to be worse", "cannot be judged": "cannot be judged"}
+    problems = []
+    for verdict, said in asked.items():
+        found = [one for one in comparison.classes if one.auc.judged.verdict == verdict]
+        if found:
+            listed = "; ".join(f"{one.title} {_said(one.auc.judged)}" for one in found)
+            problems.append(f"ROC AUC {said}: {listed}.")
+    why = " ".join(problems) or "No class has a ROC AUC shown to be worse."
+    return Gate(name="class_auc", title="No class told apart less well", outcome=_held(problems), why=why)
 
 
 def subgroup_gate(comparison: Comparison, settings: ReviewSettings) -> Gate:
@@ -99,14 +101,11 @@ def subgroup_gap_gate(evaluation: Evaluation | None) -> Gate:
         return Gate(name=name, title=title, outcome="hold", why=why)
     wide = [
         f"{one.title}, {table.title.lower()} {one.worst.group}: {one.worst.gap.value:.2f} below"
+        + (", no interval" if one.worst.gap.low is None else "")
         for table, one in worst
         if one.worst is not None and one.worst.too_wide and one.worst.gap.value is not None
     ]
-    why = (
-        f"Sensitivity is shown to lag in {_listed(wide)}."
-        if wide
-        else "No subgroup's sensitivity is shown to lag."
-    )
+    why = f"Sensitivity lags in {_listed(wide, '; ')}." if wide else "No subgroup's sensitivity is shown to lag."
     return Gate(name=name, title=title, outcome=_held(wide), why=why)
 
 
@@ -161,7 +160,7 @@ def wear_gate(evaluation: Evaluation | None, settings: ReviewSettings) -> Gate:
     name, title, limit = "wear", "The test set is not worn out", settings.largest_test_readings
     readings = evaluation.readings if evaluation else None
     if readings is None:
-        return Gate(name=name, title=title, outcome="pass", why="Readings of this test set were not counted.")
+        return Gate(name=name, title=title, outcome="hold", why="Readings of this test set were not counted.")
     times = "once" if readings == 1 else f"{readings:,} times"
     why = f"The test set had been read {times}; at most {limit:,} readings are allowed."
     return Gate(name=name, title=title, outcome="pass" if readings <= limit else "hold", why=why)
@@ -207,10 +206,6 @@ def _said(judged: NonInferiority) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _is_inferior(one: Compared) -> bool:
-    return one.judged.verdict == "inferior"
 
 
 def _listed(items: Sequence[str], between: str = ", ") -> str:

@@ -14,7 +14,7 @@ class ReviewSettings(BaseModel):
     minimum_subgroup_positives: below it a subgroup is named and not judged. largest_calibration_error: of the
     highest probability of each image against its being right, after the part that chance adds was taken off.
     required_audit: tests of the shortcut audit that must have been made. largest_test_readings: a test set read more
-    often is worn out. resamples: of identity groups, behind each interval.
+    often is worn out. resamples: of identity groups, behind the interval of the primary metric.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -107,7 +107,7 @@ def _model_with_decisions(environment: Environment) -> str:
     from models.registry.decisions.history import history, models_in
     from models.registry.decisions.log import DecisionLog
 
-    lines = DecisionLog.of(environment.workspace).read().lines
+    lines = DecisionLog.of(environment.workspace).read_between_decisions().lines
     return _only([name for name in models_in(lines) if history(lines, name).champions], "decided champion")
 
 

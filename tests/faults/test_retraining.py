@@ -192,6 +192,17 @@ def test_f46_verdicts_that_a_killed_monitor_did_not_note_are_caught_up_in_order(
     assert ward.kinds().count("requested") == 1
 
 
+def test_f46_days_that_a_person_chose_to_look_at_ask_for_nothing(ward: Ward) -> None:
+    """Their images are also those of other windows, and would count twice."""
+    for day in range(1, 8):
+        verdict = a_verdict(day, "alarm")
+        since = date.fromisoformat(verdict.window.since)
+        if (since.toordinal() - 1) % 3:  # else these three days are a window like any other
+            chosen = {"id": f"v1-{since}-for-3-days", "until": str(since + timedelta(days=3))}
+            ward.give(verdict.model_copy(update={"window": verdict.window.model_copy(update=chosen)}))
+    assert not ward.status().requested
+
+
 def test_f46_a_verdict_that_cannot_be_read_is_named_and_the_others_count(ward: Ward) -> None:
     for day in (1, 2, 3):
         ward.give(a_verdict(day, "alarm"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +29,9 @@ from models.registry.decisions.person import (
     separation_doubt,
     trainer_in,
 )
-from models.registry.dossiers import DossierVerdict, find_dossier, write_dossier
+from models.registry.dossiers import HASH_DIGITS_IN_NAME, DossierVerdict, find_dossier, write_dossier
+from models.retraining.settings import RetrainingSettings
+from models.retraining.trigger import read_status
 
 ANNA = Person(name="anna", kind=ACCOUNT, account_id="1")
 BEN = Person(name="ben", kind=ACCOUNT, account_id="2")
@@ -178,6 +181,37 @@ def test_f39_a_head_that_was_emptied_or_removed_is_an_alarm(log: DecisionLog, co
     assert [where for where, _ in alarms(log)] == [HEAD]
 
 
+@pytest.mark.parametrize("reads", ["the log", "the retraining trigger"])
+def test_f35_a_decision_made_while_the_log_is_read_is_no_tampering(
+    log: DecisionLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    """Lines and head are two files: between the two, another process decides."""
+    workspace, read_bytes, deciders = Workspace(tmp_path), Path.read_bytes, []
+    two = Aliases(champion="2", previous="1")
+
+    def decide_meanwhile() -> None:
+        with log.locked():
+            decide(log, "reject", "3", two, two)
+
+    def slowly(path: Path) -> bytes:
+        data = read_bytes(path)
+        if path.name == LOG and not deciders:
+            deciders.append(threading.Thread(target=decide_meanwhile))
+            deciders[0].start()
+            deciders[0].join(timeout=0.5)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", slowly)
+    if reads == "the log":
+        assert log.read_between_decisions().sound
+    else:
+        status = read_status(workspace, "chest", RetrainingSettings(), datetime(2026, 3, 1, tzinfo=UTC))
+        (decision,) = (brake for brake in status.brakes if brake.name == "decision")
+        assert decision.why == "no version waits for a decision"
+    deciders[0].join()
+    assert (len(log.read().lines), alarms(log)) == (7, [])
+
+
 def test_f41_half_a_line_and_a_head_left_behind_are_settled(log: DecisionLog) -> None:
     whole = log.storage.path.read_bytes()
     head = log.storage.head_path.read_bytes()
@@ -299,6 +333,24 @@ def test_a_dossier_is_found_by_its_version_the_latest_first(tmp_path: Path) -> N
     assert again.hash == first.hash
     assert find_dossier(workspace, "chest", "2") == first
     assert find_dossier(workspace, "other", "2") is None
+
+
+def test_of_two_reviews_at_once_both_have_the_one_dossier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, replace, first = Workspace(tmp_path), Path.replace, []
+
+    def overtaken(part: Path, folder: Path) -> Path:
+        """Between sealing and naming, another review of the same version finishes."""
+        if not first and len(folder.name) == HASH_DIGITS_IN_NAME:
+            first.append(None)
+            first[0] = write_dossier(workspace, make_verdict(), {"dossier.html": b"<p>"})
+            os.utime(first[0].folder / "verdict.json", (0, 0))
+        return replace(part, folder)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    second = write_dossier(workspace, make_verdict(), {"dossier.html": b"<p>"})
+    assert second == first[0]
+    assert [path.name for path in (tmp_path / "reviews").iterdir()] == [second.folder.name]
+    assert (second.folder / "verdict.json").stat().st_mtime > 0, "it counts as written now"
 
 
 @pytest.mark.parametrize("change", ["verdict", "page", "extra", "missing", "link", "renamed", "nonsense"])

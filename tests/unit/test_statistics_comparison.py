@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import multinomial
 
 from models.evaluation.bootstrap import Groups, average_precision
 from models.evaluation.comparison import (
@@ -21,6 +22,7 @@ from models.evaluation.comparison import (
     judge_non_inferiority,
     mcnemar_test,
 )
+from models.evaluation.paired_score import design_effect, score_interval
 
 # Agresti 1990, Categorical Data Analysis, p. 350: approval of the president in two surveys.
 APPROVAL = [[794, 150], [86, 570]]
@@ -80,6 +82,76 @@ def test_the_difference_of_sensitivities_is_positive_where_the_challenger_finds_
     assert compared.test == "McNemar, exact"
     swapped = compare_rates(*reversed(hits(gained=9, lost=1)))
     assert (swapped.value, swapped.low, swapped.high) == pytest.approx((-0.08, -compared.high, -compared.low))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n", "low", "high"),
+    [
+        # Fagerland, Lydersen & Laake 2014 (Statistics in Medicine 33:2850) and their package contingencytables.
+        (1, 7, 21, -0.517, -0.026),  # airway hyper-responsiveness, Bentur et al. 2009
+        (6, 16, 161, -0.1240, -0.0054),  # complete response, Cavo et al. 2012
+        # Where nothing differs it is z^2 / (n + z^2) to both sides, where everything does 1 - 2 z^2 / (n + z^2) to 1.
+        (0, 0, 100, -3.841459 / 103.841459, 3.841459 / 103.841459),
+        (50, 0, 50, 1 - 2 * 3.841459 / 53.841459, 1.0),
+    ],
+)
+def test_the_score_interval_is_the_published_one(gained: int, lost: int, n: int, low: float, high: float) -> None:
+    places = 5e-4 if n == 21 else 5e-5
+    assert score_interval(gained, lost, n) == pytest.approx((low, high), abs=places)
+    assert score_interval(lost, gained, n) == pytest.approx((-high, -low), abs=places)
+
+
+def test_losing_no_image_is_no_certainty_of_losing_none() -> None:
+    for gained, n in ((1, 50), (1, 100), (3, 50)):
+        compared = compare_rates(*hits(gained, 0, both=n - gained, neither=0))
+        assert compared.low < 0, "a bootstrap never sees a loss and says 0"
+        swapped = compare_rates(*reversed(hits(gained, 0, both=n - gained, neither=0)))
+        assert swapped.high == -compared.low
+    once = compare_rates(*hits(1, 0, both=49, neither=0))
+    assert judge_non_inferiority(once, margin=0.05).verdict == "inconclusive"
+    # Losing none and gaining many is more than not being worse.
+    assert compare_rates(*hits(20, 0)).low > 0
+
+
+def test_few_patients_cannot_be_judged_however_many_images_they_have() -> None:
+    challenger, champion = hits(1, 0, both=59, neither=0)
+    compared = compare_rates(challenger, champion, Groups.of(np.arange(60) // 20))
+    assert compared.method == "no interval: fewer than 10 identity groups"
+    assert judge_non_inferiority(compared, margin=0.05).verdict == "cannot be judged"
+
+
+@pytest.mark.parametrize(("n", "margin", "p_gained"), [(50, 0.05, 0.03), (125, 0.03, 0.002), (250, 0.03, 0.002)])
+def test_a_model_worse_by_the_margin_passes_at_most_as_often_as_was_agreed(
+    n: int, margin: float, p_gained: float
+) -> None:
+    """Exact: every outcome, times its probability. The bootstrap's intervals let 4.8, 8.8 and 6.2 % pass."""
+    p_lost, passed, looked_at = p_gained + margin, 0.0, 0.0
+    for gained in range(10):
+        for lost in range(26):
+            p = multinomial.pmf([gained, lost, n - gained - lost], n, [p_gained, p_lost, 1 - p_gained - p_lost])
+            if p > 1e-6:
+                compared = compare_rates(*hits(gained, lost, both=n - gained - lost, neither=0))
+                passed += p * judge_non_inferiority(compared, margin=margin).passed
+                looked_at += p
+    assert looked_at > 0.999
+    assert passed < 0.025
+
+
+def test_a_design_effect_counts_alike_images_once() -> None:
+    rng = np.random.default_rng(0)
+    of_patient = rng.choice([-1, 0, 1], 400, p=[0.1, 0.8, 0.1])
+    three_each = Groups(np.repeat(np.arange(400), 3), 400)
+    assert design_effect(np.repeat(of_patient, 3), three_each) == pytest.approx(3)
+    assert design_effect(rng.permutation(np.repeat(of_patient, 3)), three_each) < 1.2
+    assert design_effect(of_patient, Groups.each_image_alone(400)) == 1
+    # One image of one patient differs: nobody saw whether the others would have differed with it.
+    once = np.zeros(1200, dtype=np.int64)
+    once[0] = 1
+    assert design_effect(once, three_each) == pytest.approx(3)
+    uneven = Groups(np.repeat(np.arange(40), [1] * 39 + [21]), 40)
+    assert design_effect(once[:60], uneven) == pytest.approx((39 + 21**2) / 60)
+    # All of them differ, so there is nothing to see a likeness by.
+    assert design_effect(np.ones(1200, dtype=np.int64), three_each) == 3
 
 
 def test_mcnemar_for_clusters_is_mcnemars_where_each_image_is_a_patient_up_to_its_small_sample_factor() -> None:

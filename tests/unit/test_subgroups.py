@@ -157,6 +157,20 @@ def test_a_gap_that_may_be_chance_is_not_too_wide() -> None:
     assert not chance.too_wide
 
 
+def test_a_gap_without_an_interval_is_not_excused_by_one() -> None:
+    source = np.where(np.arange(N) < 48, "elsewhere", "here")
+    ill = np.arange(N) % 2 == 0
+    two_children = np.where(ill & (np.arange(N) < 48), np.arange(N) // 24, np.arange(N) + 10)
+    missed = ill & (np.arange(N) < 40)  # 20 of their 24 images
+    catalog = _catalog(source=source, group_id=[f"g{group:04d}" for group in two_children])
+    worst = _ill(_tables(catalog, np.where(ill & ~missed, 0.9, 0.2))["source"]).worst
+    assert worst.group == "elsewhere"
+    assert worst.gap.value > 0.7
+    assert worst.gap.low is None
+    assert worst.gap.method.endswith("resamples lack a class")
+    assert worst.too_wide
+
+
 def test_equal_subgroups_leave_no_gap() -> None:
     catalog = _catalog(view=np.where(np.arange(N) % 4 < 2, "AP", "PA"))
     ill = (catalog["label"] == "ill").to_numpy()

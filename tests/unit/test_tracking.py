@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from data_contracts.errors import EnvironmentProblem, ExternalServiceError, Mode
 from models.evaluation.results import ClassEvaluation, Estimate, Evaluation
 from models.preprocessing import Preprocessing
 from models.registry import database
-from models.registry.bundle import BundleSpec, ModelBundle
+from models.registry.bundle import BUNDLE_FILES, BundleSpec, ModelBundle
 from models.registry.status import model_status, recent_runs
 from models.registry.tracking import TrackedRun, TrackingStore
 from models.registry.version_card import version_description
@@ -375,6 +377,61 @@ def test_files_changed_in_the_artifact_store_are_not_handed_out(
     with pytest.raises(ModelGateError, match="was registered with bundle"):
         download_bundle(store, "tampered", "challenger", tmp_path / "taken")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing", "emptied", "another"])
+def test_a_copy_that_was_damaged_here_is_fetched_again(store: TrackingStore, tmp_path: Path, damage: str) -> None:
+    bundle, name = make_bundle(tmp_path / "a", 11.0), f"mended-{damage}"
+    register(store, bundle, name)
+    copy = download_bundle(store, name, "challenger", tmp_path / "kept").folder
+    weights = copy / "weights.safetensors"
+    if damage == "flipped":
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "emptied":  # as a power failure leaves files that were never written out
+        for file in copy.iterdir():
+            file.write_bytes(b"")
+    else:
+        for file in make_bundle(tmp_path / "b", 12.0).folder.iterdir():
+            (copy / file.name).write_bytes(file.read_bytes())
+    with ThreadPoolExecutor(3) as several:
+        taken = list(
+            several.map(lambda _: download_bundle(store, name, "challenger", tmp_path / "kept"), range(3))
+        )
+    assert {one.content_hash for one in taken} == {bundle.content_hash}
+    assert ModelBundle.open(copy).content_hash == bundle.content_hash
+    assert not [path for path in tmp_path.iterdir() if ".part-" in path.name]
+
+
+def test_a_damaged_copy_is_refused_and_kept_while_the_registry_has_nothing_better(
+    store: TrackingStore, home: Path, tmp_path: Path
+) -> None:
+    registered = register(store, make_bundle(tmp_path / "a", 13.0), "worse")
+    copy = download_bundle(store, "worse", "challenger", tmp_path / "kept").folder
+    kept = home / "artifacts" / registered.run_id / "artifacts" / "model" / "bundle"
+    for folder in (kept, copy):
+        (folder / "history.json").write_bytes(b"{}")
+    with pytest.raises(ModelGateError, match="was changed"):
+        download_bundle(store, "worse", "challenger", tmp_path / "kept")
+    assert (copy / "history.json").read_bytes() == b"{}"
+
+
+def test_a_bundle_has_its_name_only_when_every_byte_of_it_is_on_disk(
+    store: TrackingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(store, make_bundle(tmp_path / "a", 14.0), "on-disk")
+    folder, done, fsync = tmp_path / "cache" / "kept", [], os.fsync
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        done.append((path.relative_to(tmp_path / "cache").as_posix().partition("/")[2], folder.exists()))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    download_bundle(store, "on-disk", "challenger", folder)
+    assert sorted(done[:-2]) == [(name, False) for name in sorted(BUNDLE_FILES)]
+    assert done[-2:] == [("", False), ("", True)]  # the folder itself, then the one it was named in
 
 
 @pytest.mark.parametrize("which", ["champion", "99", "nobody"])

@@ -115,8 +115,22 @@ class DecisionLog:
         with self.storage.locked():
             yield
 
+    def read_between_decisions(self) -> Reading:
+        """What `read` gives, for whoever does not hold the lock: no decision is half written then.
+
+        Raises as `locked` does.
+        """
+        if not self.begun:
+            return Reading()
+        with self.locked():
+            return self.read()
+
     def read(self) -> Reading:
-        """Every line checked, up to the first bad one; an absent log has no lines. Nothing is changed."""
+        """Every line checked, up to the first bad one; an absent log has no lines. Nothing is changed.
+
+        Under the lock: lines and head are read one after the other, and a decision made in between would look like
+        tampering.
+        """
         data, head = self.storage.read()
         *complete, rest = data.split(b"\n")
         lines: list[Line] = []
