@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from data_contracts.disk import SPARE_BYTES, is_full, no_room, require_room
+from data_contracts.durability import sync
 from data_contracts.errors import EnvironmentProblem, ExternalServiceError, LunglineError, UsageProblem
 from data_contracts.locks import only_one
 from data_contracts.workspace import Workspace
@@ -132,14 +133,14 @@ class NodeCache:
                     cure="Run the same command again.",
                 )
             for path in (*part.iterdir(), part):
-                _fsync(path)
+                sync(path)
             (entry / "sizes.json").unlink(missing_ok=True)
             shutil.rmtree(files, ignore_errors=True)
             os.replace(part, files)
             (entry / "sizes.part").write_text(json.dumps(sizes), encoding="utf-8")
-            _fsync(entry / "sizes.part")
+            sync(entry / "sizes.part")
             os.replace(entry / "sizes.part", entry / "sizes.json")
-            _fsync(entry)
+            sync(entry)
         except OSError as error:
             if is_full(error):
                 raise no_room(self.folder, needed, _PURPOSE) from error
@@ -220,11 +221,3 @@ def _sizes(folder: Path) -> dict[str, int]:
             if path.is_file():
                 found[path.relative_to(folder).as_posix()] = path.stat().st_size
     return found
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

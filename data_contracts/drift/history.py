@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data_contracts.disk import is_full, no_room
 from data_contracts.drift.verdict import DriftVerdict
 from data_contracts.drift.windows import CutWindow, Kind, Place
+from data_contracts.durability import sync
 from data_contracts.errors import EnvironmentProblem
 from data_contracts.locks import only_one
 
@@ -140,7 +141,7 @@ class VerdictHistory:
                 for name, content in ((LOOKED_AT, looked_at), (VERDICT, verdict)):
                     _write(part / name, content.model_dump_json(indent=2) + "\n")
                 os.replace(part, final)
-                _fsync_folder(place)
+                sync(place)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -170,11 +171,3 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from data_contracts.durability import sync
 from data_contracts.errors import DataGateError, UsageProblem
 
 
@@ -113,7 +114,7 @@ class Partial:
             os.fsync(part.fileno())
         write_atomically(receipt_place(self.target), receipt.model_dump_json())
         os.replace(self.file, self.target)
-        _sync_folder(self.target.parent)
+        sync(self.target.parent)
         self.discard()
 
 
@@ -160,11 +161,3 @@ def write_atomically(place: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     os.replace(part, place)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from data_contracts.durability import sync
 from data_contracts.errors import ModelGateError
 
 MANIFEST = "manifest.json"
@@ -73,14 +74,14 @@ def put_in_place(part: Path, folder: Path) -> None:
     Raises FolderTakenError where `folder` already holds something: another process was faster.
     """
     for path in (*part.iterdir(), part):
-        _fsync(path)
+        sync(path)
     try:
         part.replace(folder)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise FolderTakenError(folder) from error
         raise
-    _fsync(folder.parent)
+    sync(folder.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +174,3 @@ def _require_exactly(folder: Path, names: Sequence[str]) -> None:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from data_contracts.durability import sync
 from data_contracts.errors import EnvironmentProblem, LunglineError, ModelGateError
 from data_contracts.workspace import Workspace
 from models.registry.versions import require_model_name
@@ -99,7 +100,7 @@ class RetrainingJournal:
                     file.truncate(size)
                     raise
             if new:
-                _fsync_folder(self.folder)
+                sync(self.folder)
         return entry
 
 
@@ -128,11 +129,3 @@ def _file_errors(path: Path) -> Iterator[None]:
             why="Without the journal nobody knows what was asked for and what was trained already.",
             cure="Make room, wait for the other process or give the folder the right permissions; then try again.",
         ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_contracts.durability import sync
+
 SUFFIX = ".parquet"
 PART = ".part"
 _REPLACES = b"lungline_replaces"  # names of the files whose rows were moved here, joined by "|"
@@ -33,7 +35,7 @@ def write_partition(folder: Path, table: pa.Table, replaces: Collection[str] = (
     part = path.with_name(path.name + PART)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _fsync_folder(folder.parent)
+        sync(folder.parent)
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -43,7 +45,7 @@ def write_partition(folder: Path, table: pa.Table, replaces: Collection[str] = (
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _fsync_folder(folder)
+    sync(folder)
     return path
 
 
@@ -75,11 +77,3 @@ def replaced_by(table: pa.Table) -> set[str]:
     """Names of the files beside a partition whose rows it holds; a kill may have left them there."""
     names = (table.schema.metadata or {}).get(_REPLACES, b"").decode()
     return set(filter(None, names.split("|")))
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

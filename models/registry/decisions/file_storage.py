@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from data_contracts.durability import sync
 from data_contracts.errors import EnvironmentProblem, LunglineError
 from data_contracts.workspace import Workspace
 from models.registry.decisions.storage import LOCK_SECONDS, not_locked
@@ -66,7 +67,7 @@ class FileStorage:
                 file.truncate(whole)
                 raise
         if new:
-            _fsync_folder(self.path.parent)
+            sync(self.path.parent)
         self._write_head(head)
 
     @contextmanager
@@ -89,7 +90,7 @@ class FileStorage:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.head_path)
-            _fsync_folder(self.path.parent)
+            sync(self.path.parent)
 
 
 @contextmanager
@@ -104,11 +105,3 @@ def _file_errors(path: Path) -> Iterator[None]:
             why="A decision counts when it is on disk, and none is made without knowing the earlier ones.",
             cure="Make room or give the file the right permissions, then run the command again.",
         ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
